@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The OpenAI-compatible wire that every engine speaks: list of models, one completion."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from .._core.errors import LlmError
+from .._core.ports import Completion, Endpoint
+from .http import get_json, post_json
+
+# Short and the same for everybody, so that replies of two hosts can be compared.
+PROMPT = "Say who you are in one short sentence."
+MAX_TOKENS = 16
+
+
+def authorization(endpoint: Endpoint) -> dict[str, str]:
+    return {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
+
+
+def list_models(endpoint: Endpoint, *, timeout: float = 5.0) -> list[dict[str, t.Any]]:
+    """The entries of `/v1/models`; raises `proof_failed` when the answer is not such a list."""
+    status, body = get_json(f"{endpoint.url}/v1/models", headers=authorization(endpoint), timeout=timeout)
+    entries = body.get("data") if isinstance(body, dict) else None
+    if status != 200 or not isinstance(entries, (list, type(None))):
+        raise LlmError("proof_failed", f"{endpoint.url}/v1/models answered {status or 'nothing'}.", said=str(body)[:500])
+    return [entry for entry in entries or () if isinstance(entry, dict)]
+
+
+def complete(endpoint: Endpoint, model: str, *, timeout: float) -> Completion:
+    """One greedy reply to a fixed prompt; raises `proof_failed` for anything that is not a completion."""
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": PROMPT}],
+        "max_tokens": MAX_TOKENS,
+        "temperature": 0,
+    }
+    started = time.monotonic()
+    status, answer = post_json(
+        f"{endpoint.url}/v1/chat/completions", body, headers=authorization(endpoint), timeout=timeout
+    )
+    seconds = time.monotonic() - started
+    try:
+        choice = answer["choices"][0]
+        text = choice["message"]["content"]
+        tokens = int((answer.get("usage") or {}).get("completion_tokens") or 0)
+    except (TypeError, KeyError, IndexError, ValueError):
+        said = str(answer)[:500]
+        raise LlmError(
+            "proof_failed", f"{endpoint.url} answered {status or 'nothing'} instead of a completion.", said=said
+        ) from None
+    return Completion(text or "", str(answer.get("model") or ""), tokens, seconds, choice.get("finish_reason"))

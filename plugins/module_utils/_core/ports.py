@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The seams: what a source and an engine are to the rest of the house, and what the house is to them.
+
+Sources live in `_sources/`, engines in `_engines/`, the store and the supervisors in `_host/`. Tests join
+the contract tests with one line of a registry.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, field
+
+from .model import FileEntry, InstalledModel, ModelRequest, Resolved
+
+
+class Sink(t.Protocol):
+    """Where the bytes of one file go. It knows how many proven-in-order bytes it has already."""
+
+    @property
+    def offset(self) -> int: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    def restart(self) -> None: ...
+
+
+class Workspace(t.Protocol):
+    """What a source needs of the store while it fetches. The store implements it."""
+
+    def receive(self, entry: FileEntry, pour: t.Callable[[Sink], None]) -> None:
+        """Let `pour` write the file's bytes, prove them by the entry's digest, keep them under it."""
+
+    def discard(self, record: InstalledModel) -> None:
+        """Remove the folder of a model that the store owns."""
+
+
+class Source(t.Protocol):
+    """Where model bytes come from. Registered in `_sources/registry.py`."""
+
+    name: str
+
+    def resolve(self, request: ModelRequest, record: InstalledModel | None) -> Resolved:
+        """The exact revision and files. Only reads; uses `record` to ask less where nothing can have moved."""
+
+    def fetch(
+        self, request: ModelRequest, resolved: Resolved, missing: t.Sequence[FileEntry], workspace: Workspace
+    ) -> None:
+        """Bring the missing files' bytes."""
+
+    def remove(self, record: InstalledModel, workspace: Workspace) -> None:
+        """Give up the model's bytes."""
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What a user may say about all sources: seconds, counts and credentials."""
+
+    endpoint: str = ""
+    token: str = ""
+    workers: int = 4
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a runtime answers, and the key it asks for."""
+
+    host: str
+    port: int
+    api_key: str = ""
+
+    @property
+    def url(self) -> str:
+        # A wildcard address is where it listens; it is reached over loopback.
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
+        return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an engine needs to serve one model: everything a generation restores."""
+
+    model_path: str
+    served_names: tuple[str, ...]
+    host: str
+    port: int
+    context_length: int
+    options: t.Mapping[str, t.Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Health:
+    """`refused` (nothing answers), `loading`, `ready` or `broken`, with what was said."""
+
+    state: str
+    said: str = ""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a running engine says of itself; None where it does not tell."""
+
+    names: tuple[str, ...]
+    model_path: str | None
+    context_length: int | None
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What lines of an engine's log mean: a reason code and one sentence."""
+
+    reason: str
+    sentence: str
+
+
+class Engine(t.Protocol):
+    """A program that serves models. Registered in `_engines/registry.py`."""
+
+    name: str
+    executable: str
+    default_port: int
+    option_types: t.Mapping[str, str]
+    write_execute_memory: bool
+
+    def command(
+        self, executable: str, options: t.Mapping[str, t.Any], extra_args: t.Sequence[str]
+    ) -> tuple[str, ...]:
+        """The words of the command line, values that change as one `${WORD}` each."""
+
+    def environment(self, settings: Settings) -> dict[str, str]:
+        """The values of those words."""
+
+    def secret_environment(self, api_key: str) -> dict[str, str]:
+        """Variables for the secrets file."""
+
+    def model_path(self, record: InstalledModel) -> str:
+        """The path to load; raises `model_unsuitable` where the engine cannot take the model."""
+
+    def health(self, endpoint: Endpoint) -> Health: ...
+
+    def served(self, endpoint: Endpoint) -> Served: ...
+
+    def complete(self, endpoint: Endpoint, model: str, timeout: float) -> Completion: ...
+
+    def meaning(self, log: str) -> Meaning | None: ...
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One greedy reply: text, the model it names, tokens, seconds."""
+
+    text: str
+    model: str
+    tokens: int
+    seconds: float
+    finish_reason: str | None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        return round(self.tokens / self.seconds, 1) if self.tokens and self.seconds > 0 else None
+
+
+@dataclass(frozen=True)
+class Process:
+    """What a supervisor knows of a runtime's process. Times are seconds since the epoch."""
+
+    active: bool = False
+    pid: int | None = None
+    started_at: float | None = None
+    restarts: int = 0
+    failing: bool = False
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Service:
+    """What a supervisor is to run: its definition's text and the files that hold the variables."""
+
+    name: str
+    definition: str
+    stop_timeout: int
+
+
+class Supervisor(t.Protocol):
+    """What keeps a runtime's process: systemd, or a small keeper of ours where there is none."""
+
+    name: str
+
+    def definition_path(self, runtime: str) -> str: ...
+
+    def process(self, runtime: str) -> Process: ...
+
+    def reload(self) -> None:
+        """Make changed definitions known."""
+
+    def start(self, runtime: str) -> None: ...
+
+    def stop(self, runtime: str, timeout: int) -> None: ...
+
+    def forget(self, runtime: str) -> None:
+        """Undo what `start` registered, after the definition is gone."""
+
+    def log(self, runtime: str, since: float) -> str:
+        """The last lines of the runtime's log that were written after `since`."""

@@ -1,0 +1,247 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: llm_model
+short_description: Models in a host's store, proven byte by byte
+version_added: 0.1.0
+description:
+  - Brings models from a hub or from the host into the store, or removes them. A whole list is one task.
+  - Resolves the exact revision first, then plans against store, limits and disk, then fetches what is missing,
+    proves every file by its hash while it is written, and commits the model with one rename.
+  - A run that is cut short keeps what has arrived; the next one asks the hub only for the rest.
+  - One metadata request is made for a branch or tag, none for a full commit that the store has.
+author:
+  - The llmops.fleet contributors (@llmops)
+requirements:
+  - requests and huggingface_hub on the host for O(source=huggingface); the role P(llmops.fleet.llm_host#role) installs them.
+extends_documentation_fragment:
+  - llmops.fleet.attributes
+  - llmops.fleet.attributes.actiongroup_llm
+  - llmops.fleet.place
+  - llmops.fleet.place.store
+options:
+  name:
+    description: The model's name on this host; runtimes refer to it. Letters, digits and C(- _ . : /).
+    type: str
+  source:
+    description: Where the bytes come from. V(file) is a file or folder on the host itself.
+    type: str
+    choices: [file, huggingface]
+    default: huggingface
+  model:
+    description: The repository, as C(organisation/name). Required with O(source=huggingface) and O(state=present).
+    type: str
+  revision:
+    description: Branch, tag or full commit. Only a full commit can never mean other bytes.
+    type: str
+    default: main
+  include:
+    description: Patterns of files to take, such as C(*q4_k_m*.gguf). All files if empty.
+    type: list
+    elements: str
+    default: []
+  exclude:
+    description: Patterns of files to leave out.
+    type: list
+    elements: str
+    default: []
+  path:
+    description: Absolute path of the file or folder with O(source=file).
+    type: path
+  sha256:
+    description: What the model must hash to. For several files it is the RV(models[].sha256) of the record.
+    type: str
+  allow_large:
+    description: The explicit yes to a model above O(max_model_gb).
+    type: bool
+    default: false
+  models:
+    description: A list of models, instead of a single one by the options above.
+    type: list
+    elements: dict
+    suboptions:
+      name:
+        description: See O(name).
+        type: str
+        required: true
+      source:
+        description: See O(source).
+        type: str
+        choices: [file, huggingface]
+        default: huggingface
+      model:
+        description: See O(model).
+        type: str
+      revision:
+        description: See O(revision).
+        type: str
+        default: main
+      include:
+        description: See O(include).
+        type: list
+        elements: str
+        default: []
+      exclude:
+        description: See O(exclude).
+        type: list
+        elements: str
+        default: []
+      path:
+        description: See O(path).
+        type: path
+      sha256:
+        description: See O(sha256).
+        type: str
+      allow_large:
+        description: See O(allow_large).
+        type: bool
+        default: false
+  state:
+    description: Whether the models are to be in the store.
+    type: str
+    choices: [present, absent]
+    default: present
+  force:
+    description: With O(state=absent), remove a model even if a runtime has it active.
+    type: bool
+    default: false
+  token:
+    description: The hub's access token. It is sent to the hub only and never shown.
+    type: str
+  endpoint:
+    description: The hub's URL, for a mirror. Default is E(HF_ENDPOINT) on the host, then the public hub.
+    type: str
+  max_disk_gb:
+    description: Limit of the whole store in GB (10^9 bytes); 0 means none.
+    type: float
+    default: 50
+  max_model_gb:
+    description: Size in GB above which a model needs O(allow_large); 0 means none.
+    type: float
+    default: 20
+  workers:
+    description: How many files are fetched at once.
+    type: int
+    default: 4
+  timeout:
+    description: Seconds without a byte after which a connection counts as broken.
+    type: float
+    default: 30
+  lock_timeout:
+    description: Seconds to wait for another run that changes the same store.
+    type: float
+    default: 3600
+"""
+
+EXAMPLES = r"""
+- name: Pull one quantization, pinned
+  llmops.fleet.llm_model:
+    name: qwen
+    model: Qwen/Qwen2.5-7B-Instruct-GGUF
+    revision: 0123456789abcdef0123456789abcdef01234567
+    include: ["*q4_k_m*.gguf"]
+
+- name: A whole list in one task
+  llmops.fleet.llm_model:
+    models: "{{ llm_models }}"
+    token: "{{ hf_token }}"
+    max_disk_gb: 200
+
+- name: Remove one
+  llmops.fleet.llm_model:
+    name: qwen
+    state: absent
+"""
+
+RETURN = r"""
+models:
+  description: The manifest's records of the models asked for, as they are after the task.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: qwen
+      provider: huggingface
+      display_name: qwen
+      size_bytes: 4683073536
+      size_gb: 4.683
+      status: installed
+      local_path: /var/lib/llm/models/huggingface/Qwen--Qwen2.5-7B-Instruct-GGUF@0123456789abcdef0123456789abcdef01234567/qwen2.5-7b-instruct-q4_k_m.gguf
+      revision: 0123456789abcdef0123456789abcdef01234567
+      sha256: 65b8fcd92af6b4fefa935c625d1ac27ea29dcb6ee14589c55a8f115ceaaa1423
+plan:
+  description: What was to be done, also in check mode and when it was refused.
+  returned: success, and on failure after planning
+  type: dict
+  sample:
+    steps:
+      - name: qwen
+        action: fetch
+        revision_before: null
+        revision_after: 0123456789abcdef0123456789abcdef01234567
+        files_to_fetch: [qwen2.5-7b-instruct-q4_k_m.gguf]
+        bytes_to_fetch: 4683073536
+        bytes_here: 0
+        refused: null
+    bytes_to_fetch: 4683073536
+    disk_before_gb: 0.0
+    disk_after_gb: 4.683
+    disk_limit_gb: 50.0
+reason:
+  description: A code for the failure, for playbooks that act on it.
+  returned: failure
+  type: str
+  sample: gated
+details:
+  description: What a bug report needs.
+  returned: failure
+  type: dict
+  sample: {status: 403}
+"""
+
+from ..module_utils._ansible.argspec import PREFIX, STORE
+from ..module_utils._ansible.run import run
+from ..module_utils._work.ensure_model import ModelTask
+
+MODEL_SPEC = {
+    "name": {"type": "str"},
+    "source": {"type": "str", "choices": ["file", "huggingface"], "default": "huggingface"},
+    "model": {"type": "str"},
+    "revision": {"type": "str", "default": "main"},
+    "include": {"type": "list", "elements": "str", "default": []},
+    "exclude": {"type": "list", "elements": "str", "default": []},
+    "path": {"type": "path"},
+    "sha256": {"type": "str"},
+    "allow_large": {"type": "bool", "default": False},
+}
+ARGUMENT_SPEC = {
+    **PREFIX,
+    **STORE,
+    **MODEL_SPEC,
+    "models": {
+        "type": "list",
+        "elements": "dict",
+        "options": {**MODEL_SPEC, "name": {"type": "str", "required": True}},
+    },
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "force": {"type": "bool", "default": False},
+    "token": {"type": "str", "no_log": True},
+    "endpoint": {"type": "str"},
+    "max_disk_gb": {"type": "float", "default": 50},
+    "max_model_gb": {"type": "float", "default": 20},
+    "workers": {"type": "int", "default": 4},
+    "timeout": {"type": "float", "default": 30},
+    "lock_timeout": {"type": "float", "default": 3600},
+}
+
+
+def main() -> None:
+    run(ModelTask, ARGUMENT_SPEC, mutually_exclusive=[("name", "models")], required_one_of=[("name", "models")])
+
+
+if __name__ == "__main__":
+    main()
