@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The files that systemd reads as EnvironmentFile=, and our own supervisor too (systemd.exec(5))."""
+"""Writing the files that systemd reads as EnvironmentFile= (systemd.exec(5)); our own keeper reads them too."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import typing as t
 from .errors import LlmError
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_WORD = re.compile(r"\$(\$)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def render(variables: t.Mapping[str, str], heading: str) -> str:
@@ -25,22 +24,3 @@ def render(variables: t.Mapping[str, str], heading: str) -> str:
         lines.append(f'{name}="{quoted}"')
     return "\n".join(lines) + "\n"
 
-
-def parse(text: str) -> dict[str, str]:
-    """The variables of a file that `render` wrote; comments and blank lines are passed over."""
-    variables: dict[str, str] = {}
-    for line in text.splitlines():
-        name, equals, quoted = line.strip().partition("=")
-        if not equals or name.startswith("#"):
-            continue
-        if len(quoted) >= 2 and quoted[0] == quoted[-1] == '"':
-            quoted = re.sub(r"\\(.)", r"\1", quoted[1:-1])
-        variables[name] = quoted
-    return variables
-
-
-def expand(words: t.Sequence[str], variables: t.Mapping[str, str]) -> list[str]:
-    """Put values for `${NAME}` and `$` for `$$`, one word staying one word, as systemd does."""
-    return [
-        _WORD.sub(lambda found: "$" if found.group(1) else variables.get(found.group(2), ""), word) for word in words
-    ]

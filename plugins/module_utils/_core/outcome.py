@@ -8,16 +8,36 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
+class Difference:
+    """One thing before and after: a text or a small mapping, empty where it is not there. Free of secrets."""
+
+    header: str
+    before: t.Any
+    after: t.Any
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return {
+            "before_header": self.header,
+            "after_header": self.header,
+            "before": self.before or "",
+            "after": self.after or "",
+        }
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """`before` and `after` are what `--diff` prints; they are small, stable and free of secrets."""
+    """`before` and `after`, or several `differences`, are what `--diff` prints."""
 
     changed: bool
     before: t.Any = None
     after: t.Any = None
     result: t.Mapping[str, t.Any] = field(default_factory=dict)
+    differences: tuple[Difference, ...] = ()
 
     def as_result(self, *, diff: bool) -> dict[str, t.Any]:
         answer: dict[str, t.Any] = {"changed": self.changed, **self.result}
-        if diff:
+        if diff and self.differences:
+            answer["diff"] = [difference.as_dict() for difference in self.differences]
+        elif diff and (self.before is not None or self.after is not None):
             answer["diff"] = {"before": self.before or {}, "after": self.after or {}}
         return answer

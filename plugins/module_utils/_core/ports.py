@@ -119,6 +119,7 @@ class Engine(t.Protocol):
     name: str
     executable: str
     default_port: int
+    api_key_variable: str
     option_types: t.Mapping[str, str]
     write_execute_memory: bool
 
@@ -129,9 +130,6 @@ class Engine(t.Protocol):
 
     def environment(self, settings: Settings) -> dict[str, str]:
         """The values of those words."""
-
-    def secret_environment(self, api_key: str) -> dict[str, str]:
-        """Variables for the secrets file."""
 
     def model_path(self, record: InstalledModel) -> str:
         """The path to load; raises `model_unsuitable` where the engine cannot take the model."""
@@ -174,10 +172,9 @@ class Process:
 
 @dataclass(frozen=True)
 class Service:
-    """What a supervisor is to run: its definition's text and the files that hold the variables."""
+    """What a supervisor is to start or stop; `stop_timeout` is the engine's grace in seconds."""
 
     name: str
-    definition: str
     stop_timeout: int
 
 
@@ -193,9 +190,14 @@ class Supervisor(t.Protocol):
     def reload(self) -> None:
         """Make changed definitions known."""
 
-    def start(self, runtime: str) -> None: ...
+    def start(self, service: Service) -> None:
+        """Start it, or start it anew if it runs, and have it started at boot."""
 
-    def stop(self, runtime: str, timeout: int) -> None: ...
+    def stop(self, service: Service) -> None:
+        """End it with all its children, and have it stay so at boot."""
+
+    def enabled(self, runtime: str) -> bool:
+        """Whether it would come back after a boot, as far as the supervisor can promise that."""
 
     def forget(self, runtime: str) -> None:
         """Undo what `start` registered, after the definition is gone."""

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""llama.cpp's server, and programs that take its options."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from pathlib import Path
+
+from .._api import openai
+from .._api.http import get_json
+from .._core.errors import LlmError
+from .._core.model import InstalledModel
+from .._core.ports import Completion, Endpoint, Health, Meaning, Served, Settings
+from .._core.runtime import is_true
+
+_MAGIC = b"GGUF"
+_FIRST_PART = re.compile(r"-00001-of-\d{5}\.gguf$")
+# Seconds for a look at a server on the same host.
+_LOOK = 5.0
+
+# Lines of the server's log and what they mean (recorded: tests/fixtures/contracts/llama_cpp/start_failures.json).
+_MEANINGS = (
+    (r"couldn't bind HTTP server socket", "port_in_use", "its port is taken"),
+    (r"unknown model architecture: '([^']*)'", "model_unsuitable", "it does not know the model architecture '{0}'"),
+    (r"invalid magic characters", "model_unsuitable", "the model file is not GGUF"),
+    (r"data is not within the file bounds", "model_unsuitable", "the model file is cut short or damaged"),
+    (r"failed to open GGUF file '([^']*)' \(([^)]*)\)", "permission_denied", "it cannot open {0}: {1}"),
+    (r"error: invalid argument: (\S+)", "invalid_input", "it does not know the argument {0}"),
+    (r"(?:cudaMalloc failed|unable to allocate|failed to allocate|bad_alloc)", "out_of_memory", "it ran out of memory"),
+    (r"error loading model: (.+)", "model_unsuitable", "it cannot load the model: {0}"),
+)
+
+
+class LlamaCpp:
+    """Names of options are the server's own long option names, with `_` for `-`."""
+
+    name = "llama_cpp"
+    executable = "bin/llama-server"
+    default_port = 8080
+    api_key_variable = "LLAMA_API_KEY"
+    write_execute_memory = False
+    option_types: t.Mapping[str, str] = {
+        "batch_size": "int",
+        "flash_attn": "str",
+        "mlock": "bool",
+        "n_gpu_layers": "int",
+        "parallel": "int",
+        "threads": "int",
+        "threads_batch": "int",
+        "ubatch_size": "int",
+    }
+
+    def command(
+        self, executable: str, options: t.Mapping[str, t.Any], extra_args: t.Sequence[str]
+    ) -> tuple[str, ...]:
+        words = [executable, "--host", "${LLM_HOST}", "--port", "${LLM_PORT}"]
+        words += ["--model", "${LLM_MODEL_PATH}", "--alias", "${LLM_SERVED_NAMES}"]
+        words += ["--ctx-size", "${LLM_CONTEXT_SIZE}", "--parallel", "${LLM_PARALLEL}", "--metrics"]
+        for option in sorted(set(options) - {"parallel"}):
+            flag = "--" + option.replace("_", "-")
+            if self.option_types.get(option) != "bool":
+                words += [flag, f"${{LLM_{option.upper()}}}"]
+            elif is_true(options[option]):
+                words.append(flag)
+        return (*words, *extra_args)
+
+    def environment(self, settings: Settings) -> dict[str, str]:
+        parallel = int(settings.options.get("parallel") or 1)
+        variables = {
+            "LLM_HOST": settings.host,
+            "LLM_PORT": str(settings.port),
+            "LLM_MODEL_PATH": settings.model_path,
+            "LLM_SERVED_NAMES": ",".join(settings.served_names),
+            "LLM_CONTEXT_LENGTH": str(settings.context_length),
+            # The server divides its context among the slots; what was asked is what one request may use.
+            "LLM_CONTEXT_SIZE": str(settings.context_length * parallel),
+            "LLM_PARALLEL": str(parallel),
+        }
+        for option, value in settings.options.items():
+            if option != "parallel" and self.option_types.get(option) != "bool":
+                variables[f"LLM_{option.upper()}"] = str(value)
+        return variables
+
+    def model_path(self, record: InstalledModel) -> str:
+        candidates = [entry.path for entry in record.files if entry.path.lower().endswith(".gguf")]
+        parts = [path for path in candidates if _FIRST_PART.search(path)]
+        chosen = parts if parts else candidates
+        if len(chosen) != 1:
+            raise LlmError(
+                "model_unsuitable",
+                f"Model {record.name} has {len(chosen)} GGUF files of which one would have to be chosen."
+                if chosen
+                else f"Model {record.name} has no GGUF file, and the engine reads nothing else.",
+                remedy="Choose one with include in llm_models.",
+                files=[entry.path for entry in record.files][:50],
+            )
+        path = Path(record.folder) / chosen[0]
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+        if magic != _MAGIC:
+            raise LlmError(
+                "model_unsuitable",
+                f"Model {record.name}: the file {path} is not GGUF (it starts with {magic!r}).",
+            )
+        return str(path)
+
+    def health(self, endpoint: Endpoint) -> Health:
+        status, body = get_json(f"{endpoint.url}/health", timeout=_LOOK)
+        if status == 200:
+            return Health("ready")
+        if status == 503:
+            return Health("loading")
+        return Health("refused" if status == 0 else "broken", str(body)[:200])
+
+    def served(self, endpoint: Endpoint) -> Served:
+        names: list[str] = []
+        for entry in openai.list_models(endpoint, timeout=_LOOK):
+            names += [str(entry.get("id")), *(str(alias) for alias in entry.get("aliases") or ())]
+        status, props = get_json(f"{endpoint.url}/props", headers=openai.authorization(endpoint), timeout=_LOOK)
+        if status != 200 or not isinstance(props, dict):
+            return Served(tuple(dict.fromkeys(names)), None, None)
+        context = (props.get("default_generation_settings") or {}).get("n_ctx")
+        return Served(tuple(dict.fromkeys(names)), props.get("model_path"), int(context) if context else None)
+
+    def complete(self, endpoint: Endpoint, model: str, timeout: float) -> Completion:
+        return openai.complete(endpoint, model, timeout=timeout)
+
+    def meaning(self, log: str) -> Meaning | None:
+        for pattern, reason, sentence in _MEANINGS:
+            found = re.search(pattern, log)
+            if found:
+                return Meaning(reason, sentence.format(*found.groups()))
+        return None

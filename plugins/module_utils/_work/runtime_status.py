@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The status of all runtimes of a host, looked at side by side."""
+
+from __future__ import annotations
+
+import typing as t
+from concurrent.futures import ThreadPoolExecutor
+
+from .._core.outcome import Outcome
+from .._core.status import judge, record
+from .._engines.registry import engine_named
+from .._host.generations import Generations, runtime_names
+from .._host.place import layout_here
+from .._host.supervisors import choose
+from .runtime_place import RuntimePlace, settings_of
+
+
+class RuntimeStatusTask:
+    """Looks, and changes nothing. A runtime that never was activated is told as offline."""
+
+    def __init__(self, params: t.Mapping[str, t.Any]) -> None:
+        self._layout = layout_here(params.get("prefix") or "")
+        self._names = params.get("names")
+
+    def run(self, *, check_mode: bool) -> Outcome:
+        del check_mode
+        there = runtime_names(self._layout)
+        names = there if self._names is None else [name for name in self._names if name in there]
+        with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
+            records = list(pool.map(self._status, names))
+        missing = [name for name in self._names or () if name not in there]
+        return Outcome(False, result={"runtimes": [found for found in records if found], "missing": missing})
+
+    def _status(self, name: str) -> dict[str, t.Any] | None:
+        generation = Generations(self._layout, name).active()
+        if generation is None:
+            return None
+        engine = engine_named(generation.engine)
+        place = RuntimePlace(name, self._layout, choose(str(generation.spec["supervisor"]), self._layout), 0)
+        seen = place.observe(generation, engine, settings_of(generation), int(generation.spec["port"]))
+        return record(name, seen, judge(seen))
