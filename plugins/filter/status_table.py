@@ -40,7 +40,7 @@ def _duration(seconds: int | None) -> str:
     """Two units are enough to see what matters: `3d 4h`, `5m 6s`."""
     if seconds is None:
         return "-"
-    parts = []
+    parts: list[str] = []
     left = int(seconds)
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, left = divmod(left, size)

@@ -19,7 +19,9 @@ class Task(t.Protocol):
     def run(self, *, check_mode: bool) -> Outcome: ...
 
 
-def run(make_task: t.Callable[[t.Mapping[str, t.Any]], Task], argument_spec: t.Mapping[str, t.Any], **rules: t.Any) -> None:
+def run(
+    make_task: t.Callable[[t.Mapping[str, t.Any]], Task], argument_spec: t.Mapping[str, t.Any], **rules: t.Any
+) -> None:
     """Build the module, run the task, leave. `rules` are AnsibleModule's own (mutually_exclusive …)."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **rules)
     try:
@@ -37,7 +39,9 @@ def run(make_task: t.Callable[[t.Mapping[str, t.Any]], Task], argument_spec: t.M
 def _fail(module: AnsibleModule, failure: LlmError) -> None:
     details = dict(failure.details)
     # What a task did before it failed stays true: it is part of the result, not of the details.
-    raised = {name: details.pop(name) for name in ("changed", "plan", "rolled_back", "steps", "runtime") if name in details}
+    raised = {
+        name: details.pop(name) for name in ("changed", "plan", "rolled_back", "steps", "runtime") if name in details
+    }
     module.fail_json(msg=str(failure), reason=failure.reason, details=details, **raised)
 
 

@@ -50,9 +50,7 @@ def session(*, retries: int = 5, connections: int = 8) -> requests.Session:
     return made
 
 
-def get_json(
-    url: str, *, headers: t.Mapping[str, str] | None = None, timeout: float = 5.0
-) -> tuple[int, t.Any]:
+def get_json(url: str, *, headers: t.Mapping[str, str] | None = None, timeout: float = 5.0) -> tuple[int, t.Any]:
     """One GET without retry: status and parsed body (its text where it is not JSON). 0 is "no answer"."""
     return _once("GET", url, headers=headers, timeout=timeout)
 
@@ -105,9 +103,7 @@ def download(
         time.sleep(min(0.2 * 2**fruitless, 5))
 
 
-def _pour_once(
-    client: requests.Session, url: str, sink: Sink, *, headers: t.Mapping[str, str], timeout: float
-) -> str:
+def _pour_once(client: requests.Session, url: str, sink: Sink, *, headers: t.Mapping[str, str], timeout: float) -> str:
     asked = {**headers, "Accept-Encoding": "identity"}
     if sink.offset:
         asked["Range"] = f"bytes={sink.offset}-"

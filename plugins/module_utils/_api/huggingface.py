@@ -89,9 +89,7 @@ def _unreachable(endpoint: str, failure: Exception) -> LlmError:
     return LlmError("unreachable", f"The hub {endpoint} could not be reached: {failure}.")
 
 
-def _explain(
-    failure: t.Any, library: t.Any, status: int, endpoint: str, model: str, revision: str
-) -> LlmError:
+def _explain(failure: t.Any, library: t.Any, status: int, endpoint: str, model: str, revision: str) -> LlmError:
     errors = library.errors
     if isinstance(failure, errors.GatedRepoError):
         return LlmError("gated", f"the hub {endpoint} answered {status}, the repository is gated.", status=status)

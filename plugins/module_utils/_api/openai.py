@@ -24,7 +24,9 @@ def list_models(endpoint: Endpoint, *, timeout: float = 5.0) -> list[dict[str, t
     status, body = get_json(f"{endpoint.url}/v1/models", headers=authorization(endpoint), timeout=timeout)
     entries = body.get("data") if isinstance(body, dict) else None
     if status != 200 or not isinstance(entries, (list, type(None))):
-        raise LlmError("proof_failed", f"{endpoint.url}/v1/models answered {status or 'nothing'}.", said=str(body)[:500])
+        raise LlmError(
+            "proof_failed", f"{endpoint.url}/v1/models answered {status or 'nothing'}.", said=str(body)[:500]
+        )
     return [entry for entry in entries or () if isinstance(entry, dict)]
 
 

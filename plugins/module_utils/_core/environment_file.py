@@ -23,4 +23,3 @@ def render(variables: t.Mapping[str, str], heading: str) -> str:
         quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`").replace("$", "\\$")
         lines.append(f'{name}="{quoted}"')
     return "\n".join(lines) + "\n"
-

@@ -38,7 +38,9 @@ def problems(
     if found:
         return found
     found += _unknown_keys(description.get("store") or {}, _STORE_KEYS, "llm_store")
-    found += _doubles([str(model.get("name")) for model in models], "The model name '{0}' is used {1} times in llm_models.")
+    found += _doubles(
+        [str(model.get("name")) for model in models], "The model name '{0}' is used {1} times in llm_models."
+    )
     found += _doubles(
         [str(runtime.get("name")) for runtime in runtimes], "The runtime name '{0}' is used {1} times in llm_runtimes."
     )
@@ -93,7 +95,7 @@ def _runtime_problems(
 ) -> list[str]:
     place = f"Runtime {runtime['name']} in llm_runtimes"
     found = _unknown_keys(runtime, _RUNTIME_KEYS, place)
-    engine = runtime.get("engine")
+    engine = str(runtime.get("engine"))
     if engine not in default_ports:
         return [*found, f"{place}: the engine '{engine}' is unknown; use one of {', '.join(sorted(default_ports))}."]
     for key in ("model", "initial_model"):

@@ -123,9 +123,7 @@ class Engine(t.Protocol):
     option_types: t.Mapping[str, str]
     write_execute_memory: bool
 
-    def command(
-        self, executable: str, options: t.Mapping[str, t.Any], extra_args: t.Sequence[str]
-    ) -> tuple[str, ...]:
+    def command(self, executable: str, options: t.Mapping[str, t.Any], extra_args: t.Sequence[str]) -> tuple[str, ...]:
         """The words of the command line, values that change as one `${WORD}` each."""
 
     def environment(self, settings: Settings) -> dict[str, str]:

@@ -39,7 +39,15 @@ class PythonEnvironment:
 
     def install_command(self) -> list[str]:
         """The installer's words. Index and proxy go through the environment: a URL can hold a password."""
-        words = [f"{self.path}/bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+        words = [
+            f"{self.path}/bin/python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-input",
+        ]
         if self.wheel_folder:
             words += ["--no-index", "--find-links", self.wheel_folder]
         return [*words, *self.requirements]

@@ -48,7 +48,7 @@ def complete(
         value = last.get(key) if value is None else value
         return default if value is None else value
 
-    model = pick("model") or asked.get("initial_model")
+    model = str(pick("model") or asked.get("initial_model") or "")
     for key, value in (("engine_version", pick("engine_version")), ("model", model)):
         if not value:
             raise LlmError(
@@ -85,7 +85,12 @@ def complete(
 
 def check_runtime_name(name: str) -> str:
     """A runtime's name becomes part of file and unit names, so it has no slash, dot or colon."""
-    if not name or len(name) > 64 or not all(letter.isalnum() or letter in "-_" for letter in name) or not name.isascii():
+    if (
+        not name
+        or len(name) > 64
+        or not all(letter.isalnum() or letter in "-_" for letter in name)
+        or not name.isascii()
+    ):
         raise LlmError(
             "invalid_name",
             f"The runtime name '{name[:60]}' is refused.",

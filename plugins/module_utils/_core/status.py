@@ -58,7 +58,9 @@ def judge(seen: Observation) -> Verdict:
     """`offline`: no process. `degraded`: a process, but not all of it holds. `online`: all of it."""
     stranger = f"port {seen.port} is held by {seen.port_owner}" if seen.port_owner else None
     if not seen.process.active:
-        reasons = ["no process runs"] if not seen.process.failing else [f"the process keeps ending: {seen.process.detail}"]
+        reasons = (
+            ["no process runs"] if not seen.process.failing else [f"the process keeps ending: {seen.process.detail}"]
+        )
         return Verdict("offline", tuple(reasons + ([stranger] if stranger else [])))
     reasons = [stranger] if stranger else []
     if seen.process.failing:

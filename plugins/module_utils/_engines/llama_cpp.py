@@ -51,9 +51,7 @@ class LlamaCpp:
         "ubatch_size": "int",
     }
 
-    def command(
-        self, executable: str, options: t.Mapping[str, t.Any], extra_args: t.Sequence[str]
-    ) -> tuple[str, ...]:
+    def command(self, executable: str, options: t.Mapping[str, t.Any], extra_args: t.Sequence[str]) -> tuple[str, ...]:
         words = [executable, "--host", "${LLM_HOST}", "--port", "${LLM_PORT}"]
         words += ["--model", "${LLM_MODEL_PATH}", "--alias", "${LLM_SERVED_NAMES}"]
         words += ["--ctx-size", "${LLM_CONTEXT_SIZE}", "--parallel", "${LLM_PARALLEL}", "--metrics"]

@@ -89,9 +89,7 @@ class ProcessSupervisor:
                 service.stop_timeout + _KEEPER_GRACE,
             )
             if not gone:
-                raise LlmError(
-                    "stop_failed", f"Runtime {service.name}: its keeper {state['keeper_pid']} does not end."
-                )
+                raise LlmError("stop_failed", f"Runtime {service.name}: its keeper {state['keeper_pid']} does not end.")
         elif state and state["pid"]:
             # The keeper was killed; what it started is in a group of its own.
             keeper.end_group(state["pid"], state["ticks"], service.stop_timeout)
@@ -139,4 +137,3 @@ def definition_text(
         "user": user,
     }
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
-

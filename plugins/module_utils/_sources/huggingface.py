@@ -54,9 +54,7 @@ class HuggingFace:
                 url = file_url(self._endpoint, request.reference.model, resolved.revision, entry.path)
 
                 def pour(sink: Sink) -> None:
-                    http.download(
-                        client, url, sink, size=entry.size, headers=headers, timeout=self._options.timeout
-                    )
+                    http.download(client, url, sink, size=entry.size, headers=headers, timeout=self._options.timeout)
 
                 workspace.receive(entry, pour)
 

@@ -105,9 +105,7 @@ class ModelTask:
             ]
         else:
             steps = [self._plan_one(request, manifest) for request in self._order.requests]
-        limits = Limits(
-            int(self._order.max_disk_gb * GB), int(self._order.max_model_gb * GB), self._free(steps)
-        )
+        limits = Limits(int(self._order.max_disk_gb * GB), int(self._order.max_model_gb * GB), self._free(steps))
         return judge(steps, manifest, limits, str(self._store.path))
 
     def _free(self, steps: t.Sequence[Step]) -> int:

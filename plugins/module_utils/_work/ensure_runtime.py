@@ -66,9 +66,7 @@ class RuntimeTask:
         self._active = Generations(self._layout, self._name).active()
         remembered = self._active.spec if self._active else {}
         wish = params.get("supervisor") or remembered.get("supervisor") or "auto"
-        self._place = RuntimePlace(
-            self._name, self._layout, choose(wish, self._layout), int(params["stop_timeout"])
-        )
+        self._place = RuntimePlace(self._name, self._layout, choose(wish, self._layout), int(params["stop_timeout"]))
 
     def run(self, *, check_mode: bool) -> Outcome:
         act = {"started": self._start, "restarted": self._start, "stopped": self._stop, "absent": self._remove}
@@ -172,9 +170,7 @@ class RuntimeTask:
             raise LlmError(
                 "engine_missing", f"{subject}: the engine's program {folder}/{engine.executable} is not there."
             )
-        settings = Settings(
-            model_path, spec.served_names, spec.host, spec.port, spec.context_length, spec.options
-        )
+        settings = Settings(model_path, spec.served_names, spec.host, spec.port, spec.context_length, spec.options)
         variables = {**engine.environment(settings), **spec.environment}
         definition = self._definition(spec, engine)
         candidate = Generation(
@@ -190,9 +186,7 @@ class RuntimeTask:
             environment=variables,
             definition=definition,
         )
-        files = Configuration(
-            definition, environment_file.render(variables, _HEADING), self._secrets(engine), folder
-        )
+        files = Configuration(definition, environment_file.render(variables, _HEADING), self._secrets(engine), folder)
         return Wanted(spec, candidate, files)
 
     def _model(self, spec: RuntimeSpec) -> InstalledModel:

@@ -28,9 +28,7 @@ class RuntimePlace:
         self.supervisor = supervisor
         self.service = Service(name, stop_timeout)
         self.generations = Generations(layout, name)
-        self.files = ConfigurationFiles(
-            layout, name, supervisor.definition_path(name), owner_of(layout.user)
-        )
+        self.files = ConfigurationFiles(layout, name, supervisor.definition_path(name), owner_of(layout.user))
 
     @property
     def unit(self) -> str | None:
@@ -40,7 +38,9 @@ class RuntimePlace:
         secrets = parse_environment(read_text(Path(self.layout.secrets_file(self.name))) or "")
         return Endpoint(settings.host, settings.port, secrets.get(engine.api_key_variable, ""))
 
-    def observe(self, generation: Generation | None, engine: Engine, settings: Settings | None, port: int) -> Observation:
+    def observe(
+        self, generation: Generation | None, engine: Engine, settings: Settings | None, port: int
+    ) -> Observation:
         """Look once, within seconds, whatever state it is in."""
         process = self.supervisor.process(self.name)
         health, served, fault = Health("refused"), None, None
