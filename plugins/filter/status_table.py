@@ -8,16 +8,28 @@ import typing as t
 _COLUMNS = ("host", "runtime", "engine", "model", "served name", "status", "pid", "memory", "uptime", "address")
 
 
-def status_table(records: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
-    """Lines of one table, columns as wide as needed; reasons stand in a line below the runtime they belong to."""
-    records = sorted(records, key=lambda record: (str(record.get("host") or ""), str(record.get("name") or "")))
+def status_table(seen: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
+    """Lines of one table from each host's result of `llm_runtime_info`, columns as wide as needed.
+
+    Reasons stand in a line below the runtime they belong to. A host that told nothing is in the table too.
+    """
+    records = [record for host in sorted(seen) for record in _records(host, seen[host])]
     rows = [_row(record) for record in records]
     widths = [max(len(cell) for cell in column) for column in zip(_COLUMNS, *rows)]
     lines = [_line([title.upper() for title in _COLUMNS], widths)]
     for record, row in zip(records, rows):
         lines.append(_line(row, widths))
         lines += [f"  ! {reason}" for reason in record.get("reasons") or ()]
-    return lines if rows else [*lines, "no runtimes"]
+    return lines
+
+
+def _records(host: str, result: t.Mapping[str, t.Any]) -> list[dict[str, t.Any]]:
+    if result.get("unreachable"):
+        return [{"host": host, "status": "unreachable"}]
+    if "runtimes" not in result:
+        return [{"host": host, "status": "not looked at" if result.get("failed") else "not prepared"}]
+    runtimes = sorted(result["runtimes"], key=lambda record: str(record["name"]))
+    return [{**record, "host": host} for record in runtimes] or [{"host": host, "status": "no runtimes"}]
 
 
 def _row(record: t.Mapping[str, t.Any]) -> list[str]:

@@ -63,6 +63,12 @@ runtimes:
       last_model: qwen
       proof: {level: tokens, at: "2026-11-21T10:00:00Z", ok: true, tokens_per_second: 42.0}
       port_owner: null
+names:
+  description: All runtimes of the host, also those that never served.
+  returned: success
+  type: list
+  elements: str
+  sample: [chat]
 missing:
   description: Names that were asked for and are not on the host.
   returned: success

@@ -4,7 +4,6 @@ from __future__ import annotations
 from ansible_collections.llmops.fleet.plugins.filter.status_table import status_table
 
 RECORD = {
-    "host": "node1",
     "name": "chat",
     "engine": "llama_cpp",
     "model": "alpha",
@@ -19,7 +18,8 @@ RECORD = {
 
 
 def test_a_table_lines_up() -> None:
-    lines = status_table([{**RECORD, "host": "node10", "status": "offline", "reasons": ["no process runs"]}, RECORD])
+    down = {**RECORD, "status": "offline", "reasons": ["no process runs"]}
+    lines = status_table({"node10": {"runtimes": [down]}, "node1": {"runtimes": [RECORD]}})
     assert lines[0].split() == "HOST RUNTIME ENGINE MODEL SERVED NAME STATUS PID MEMORY UPTIME ADDRESS".split()
     assert lines[1].startswith("node1   chat")
     assert "1d 2h" in lines[1]
@@ -29,6 +29,7 @@ def test_a_table_lines_up() -> None:
     assert lines[2][column:].startswith("offline")
 
 
-def test_nothing_known_is_a_dash_and_nothing_at_all_is_said() -> None:
-    assert status_table([{"host": "a", "name": "b"}])[1].split()[2:] == ["-"] * 8
-    assert status_table([])[-1] == "no runtimes"
+def test_hosts_that_tell_nothing_are_in_the_table() -> None:
+    seen = {"a": {"unreachable": True}, "b": {}, "c": {"runtimes": []}, "d": {"failed": True}}
+    told = [line.split(maxsplit=5)[5] for line in status_table(seen)[1:]]
+    assert [line.split("  ")[0] for line in told] == ["unreachable", "not prepared", "no runtimes", "not looked at"]
