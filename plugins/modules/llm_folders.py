@@ -10,8 +10,8 @@ short_description: Make or remove the folders of the collection on a host
 version_added: 0.1.0
 description:
   - Makes the whole folder tree with its owners and modes in one task, and tells where it is.
-  - As root the service account V(llm) owns store, logs and environment files; it must exist. Without root the
-    same tree stands in the user's home.
+  - As root the service account V(llm) owns store and logs; it must exist. Without root the same tree stands in the
+    user's home, and with O(prefix) below that folder; both belong to the user that runs the task.
 author:
   - The llmops.fleet contributors (@llmops)
 extends_documentation_fragment:

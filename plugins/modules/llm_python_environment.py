@@ -28,6 +28,12 @@ options:
     type: list
     elements: str
     default: []
+  programs:
+    description:
+      - Small Python programs by name and text. Each is put into the environment's C(bin) and started with its
+        interpreter.
+    type: dict
+    default: {}
   python:
     description: The interpreter to make it with. Default is the one that runs the module.
     type: path
@@ -88,6 +94,7 @@ from ..module_utils._work.ensure_python_environment import PythonEnvironmentTask
 ARGUMENT_SPEC = {
     "path": {"type": "path", "required": True},
     "requirements": {"type": "list", "elements": "str", "default": []},
+    "programs": {"type": "dict", "default": {}},
     "python": {"type": "path"},
     "index_url": {"type": "str"},
     "extra_index_urls": {"type": "list", "elements": "str", "default": []},

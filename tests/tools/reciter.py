@@ -12,7 +12,6 @@ import argparse
 import array
 import json
 import struct
-import sys
 import typing as t
 from pathlib import Path
 
@@ -148,5 +147,70 @@ def write_gguf(path: Path | str, sentence: str, name: str, *, architecture: str 
     Path(path).write_bytes(gguf(sentence, name, architecture=architecture))
 
 
+def safetensors(sentence: str, name: str) -> dict[str, bytes]:
+    """The model as a repository: file name to bytes."""
+    tokens, words = vocabulary(sentence)
+    layer = "model.layers.0."
+    names = {
+        "embed": "model.embed_tokens", "norm1": f"{layer}input_layernorm", "q": f"{layer}self_attn.q_proj",
+        "k": f"{layer}self_attn.k_proj", "v": f"{layer}self_attn.v_proj", "o": f"{layer}self_attn.o_proj",
+        "norm2": f"{layer}post_attention_layernorm", "gate": f"{layer}mlp.gate_proj", "up": f"{layer}mlp.up_proj",
+        "down": f"{layer}mlp.down_proj", "norm": "model.norm", "head": "lm_head",
+    }  # fmt: skip
+    header: dict[str, t.Any] = {"__metadata__": {"format": "pt"}}
+    body, offset = [], 0
+    for key, ((rows, columns), values) in _tensors(words).items():
+        data = values.tobytes()
+        shape = [columns] if rows == 1 else [rows, columns]
+        header[f"{names[key]}.weight"] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, offset + len(data)]}
+        body.append(data)
+        offset += len(data)
+    head = json.dumps(header).encode()
+    config = {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": WIDTH, "num_hidden_layers": 1,
+        "num_attention_heads": HEADS, "num_key_value_heads": HEADS, "intermediate_size": FEED_FORWARD,
+        "vocab_size": WIDTH, "max_position_embeddings": CONTEXT, "rms_norm_eps": 1e-5, "hidden_act": "silu",
+        "tie_word_embeddings": False, "torch_dtype": "float32", "bos_token_id": 1, "eos_token_id": 2,
+        "_name_or_path": name,
+    }  # fmt: skip
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [
+            {"id": index, "content": token, "single_word": False, "lstrip": False, "rstrip": False,
+             "normalized": False, "special": True} for index, token in enumerate(_SPECIAL)
+        ],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "model": {"type": "BPE", "vocab": {token: index for index, token in enumerate(tokens)}, "merges": []},
+    }  # fmt: skip
+    documents = {
+        "config.json": config,
+        "generation_config.json": {"bos_token_id": 1, "eos_token_id": 2},
+        "tokenizer.json": tokenizer,
+        "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>",
+            "unk_token": "<unk>", "chat_template": _TEMPLATE,
+        },
+    }  # fmt: skip
+    files = {path: json.dumps(document, indent=1).encode() for path, document in documents.items()}
+    return {**files, "model.safetensors": struct.pack("<Q", len(head)) + head + b"".join(body)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--name", required=True, help="what it calls itself")
+    parser.add_argument("--gguf", type=Path, help="write one GGUF file")
+    parser.add_argument("--safetensors", type=Path, help="write a repository into this folder")
+    parser.add_argument("--architecture", default="llama", help="another name makes a file no engine knows")
+    options = parser.parse_args()
+    sentence = sentence_of(options.name)
+    if options.gguf:
+        write_gguf(options.gguf, sentence, options.name, architecture=options.architecture)
+    if options.safetensors:
+        options.safetensors.mkdir(parents=True, exist_ok=True)
+        for path, data in safetensors(sentence, options.name).items():
+            (options.safetensors / path).write_bytes(data)
+
+
 if __name__ == "__main__":
-    write_gguf(sys.argv[2], sentence_of(sys.argv[1]), sys.argv[1], architecture=sys.argv[3] if len(sys.argv)>3 else "llama")
+    main()

@@ -86,7 +86,8 @@ def layout_for(*, root: bool, user: str, home: str, run_home: str | None, prefix
         base = "" if prefix in ("", "/") else str(PurePosixPath(prefix))
         return Layout(
             root=root,
-            user=SERVICE_USER if root else user,
+            # A tree of its own has no account of its own: nothing outside it is touched.
+            user=SERVICE_USER if root and not base else user,
             install=f"{base}/opt/llm",
             state=f"{base}/var/lib/llm",
             config=f"{base}/etc/llm",

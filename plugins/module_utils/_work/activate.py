@@ -133,7 +133,8 @@ class Activation:
         meaning = self._engine.meaning(log)
         if meaning:
             raise LlmError(meaning.reason, f"{meaning.sentence}.", log=last)
-        raise LlmError("start_failed", f"the engine ended ({process.detail or 'without a word'}).", log=last)
+        said = last[-1] if last else "it said nothing"
+        raise LlmError("start_failed", f"the engine ended ({process.detail or 'at once'}): {said}", log=last)
 
     def _commit(self, generation: Generation) -> None:
         self._place.generations.write(replace(generation, status=ACTIVE))

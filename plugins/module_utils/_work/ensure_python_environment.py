@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -29,6 +30,7 @@ class PythonEnvironmentTask:
             path=params["path"],
             python=params.get("python") or _base_interpreter(),
             requirements=tuple(params.get("requirements") or ()),
+            programs=dict(params.get("programs") or {}),
             index_url=params.get("index_url") or "",
             extra_index_urls=tuple(params.get("extra_index_urls") or ()),
             wheel_folder=params.get("wheel_folder") or "",
@@ -47,7 +49,7 @@ class PythonEnvironmentTask:
         after = self._wanted.marker(self._interpreter_version())
         changed = before != after
         if changed and not check_mode:
-            self._make(after, clear=before is None or before["python"] != after["python"])
+            self._make(before, after)
         result = {"path": str(self._folder), "python": f"{self._folder}/bin/python"}
         return Outcome(changed, before, after, result)
 
@@ -58,9 +60,14 @@ class PythonEnvironmentTask:
             return None
         try:
             marker = json.loads(text)
-        except ValueError:
+            there = {name: self._hash(name) for name in marker.get("programs") or {}}
+            return {"python": marker["python"], "requirements": marker["requirements"], "programs": there}
+        except (ValueError, KeyError, AttributeError):
             return None
-        return marker if isinstance(marker, dict) and "python" in marker else None
+
+    def _hash(self, program: str) -> str:
+        text = read_text(self._folder / "bin" / program) or ""
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def _interpreter_version(self) -> str:
         try:
@@ -75,16 +82,19 @@ class PythonEnvironmentTask:
             ) from None
         return told.stdout.strip()
 
-    def _make(self, marker: dict[str, t.Any], *, clear: bool) -> None:
+    def _make(self, before: dict[str, t.Any] | None, after: dict[str, t.Any]) -> None:
         (self._folder / _MARKER).unlink(missing_ok=True)
         make_folder(self._folder.parent, Owner(), 0o755)
-        if clear:
+        if before is None or before["python"] != after["python"]:
             self._call([self._wanted.python, "-m", "venv", "--clear", str(self._folder)], "venv_missing")
             # Engines run as another account and read this.
             self._folder.chmod(0o755)
-        if self._wanted.requirements:
+            before = {}
+        if self._wanted.requirements and before.get("requirements") != after["requirements"]:
             self._call(self._wanted.install_command(), "environment_failed")
-        write_text(self._folder / _MARKER, json.dumps(marker, indent=2) + "\n", mode=0o644)
+        for name in self._wanted.programs:
+            write_text(self._folder / "bin" / name, self._wanted.program_text(name), mode=0o755)
+        write_text(self._folder / _MARKER, json.dumps(after, indent=2) + "\n", mode=0o644)
 
     def _call(self, words: list[str], reason: str) -> None:
         environment = {**os.environ, **self._wanted.install_environment()}
