@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`llm_model` against a hub that speaks the real protocol to the real client."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+import typing as t
+from pathlib import Path
+
+import pytest
+from hub import Hub
+
+WEIGHTS = bytes(range(256)) * 12_000
+FILES = {"config.json": b'{"a": 1}', "model.gguf": WEIGHTS, "sub/tokenizer.json": b"{}", "README.md": b"hello"}
+REPOSITORY = "org/qwen"
+
+Pull = t.Callable[..., dict[str, t.Any]]
+
+
+@pytest.fixture
+def pull(run_module: Pull, hub: Hub, tmp_path: Path) -> Pull:
+    hub.publish(REPOSITORY, FILES)
+    base = {"prefix": str(tmp_path), "endpoint": hub.url, "timeout": 2}
+
+    def call(**params: t.Any) -> dict[str, t.Any]:
+        if "models" not in params:
+            params = {"name": "qwen", "model": REPOSITORY, **params}
+        return run_module("llm_model", **{**base, **params})
+
+    return call
+
+
+def store(tmp_path: Path) -> Path:
+    return tmp_path / "var/lib/llm/models"
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
+    """Everything below a folder, to show that nothing was touched."""
+    return {
+        str(path): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+def manifest(tmp_path: Path) -> dict[str, t.Any]:
+    models = json.loads((store(tmp_path) / "manifest.json").read_text())["models"]
+    return {model["name"]: model for model in models}
+
+
+def test_the_twelve_steps(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    """Create, again, modify, again, delete, again; each in check mode first, which tells the very same."""
+    steps: list[tuple[dict[str, t.Any], bool]] = [
+        ({}, True),
+        ({}, False),
+        ({"include": ["*.gguf"]}, True),
+        ({"include": ["*.gguf"]}, False),
+        ({"state": "absent"}, True),
+        ({"state": "absent"}, False),
+    ]
+    for params, changes in steps:
+        before = snapshot(tmp_path)
+        foreseen = pull(check=True, **params)
+        assert snapshot(tmp_path) == before, "check mode wrote"
+        real = pull(**params)
+        assert real["changed"] is changes, params
+        assert (foreseen["changed"], foreseen["diff"]) == (real["changed"], real["diff"]), params
+        assert foreseen["plan"] == real["plan"]
+    assert "qwen" not in manifest(tmp_path)
+    assert not list((store(tmp_path) / "huggingface").iterdir())
+    assert not list((store(tmp_path) / "partial").iterdir())
+
+
+def test_a_model_is_whole_proven_and_recorded(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    result = pull()
+    commit = hub.branches[REPOSITORY]["main"]
+    folder = store(tmp_path) / f"huggingface/org--qwen@{commit}"
+    assert {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()} == FILES
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o440 for path in folder.rglob("*") if path.is_file())
+    record = manifest(tmp_path)["qwen"]
+    assert record == result["models"][0]
+    assert (record["revision"], record["status"], record["provider"]) == (commit, "installed", "huggingface")
+    assert record["size_bytes"] == sum(map(len, FILES.values()))
+    digests = {entry["path"]: entry["digest"] for entry in record["files"]}
+    assert digests["model.gguf"] == f"sha256:{hashlib.sha256(WEIGHTS).hexdigest()}"
+    assert digests["config.json"].startswith("git-sha1:")
+
+
+def test_a_run_with_nothing_to_do_asks_once_or_never(pull: Pull, hub: Hub) -> None:
+    commit = pull()["models"][0]["revision"]
+    hub.reset()
+    assert pull()["changed"] is False
+    assert sum(hub.requests.values()) == 1
+    pull(revision=commit)
+    hub.reset()
+    assert pull(revision=commit)["changed"] is False
+    assert sum(hub.requests.values()) == 0
+
+
+def test_a_moved_branch_fetches_only_what_is_new(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    old = pull()["models"][0]["folder"]
+    hub.publish(REPOSITORY, {**FILES, "config.json": b'{"a": 2}'})
+    hub.reset()
+    result = pull()
+    assert dict(hub.sent) == {"config.json": 8}
+    assert (Path(result["models"][0]["folder"]) / "model.gguf").read_bytes() == WEIGHTS
+    assert not Path(old).exists()
+    assert list(manifest(tmp_path)) == ["qwen"]
+
+
+def test_a_branch_with_a_slash(pull: Pull, hub: Hub) -> None:
+    commit = hub.publish(REPOSITORY, {"a.gguf": b"a"}, branch="refs/pr/1")
+    assert pull(revision="refs/pr/1")["models"][0]["revision"] == commit
+
+
+def test_a_list_is_one_task(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    hub.publish("org/other", {"x.gguf": b"x"})
+    wanted = [{"name": "a", "model": REPOSITORY, "include": ["*.gguf"]}, {"name": "b", "model": "org/other"}]
+    result = pull(models=wanted)
+    assert [record["name"] for record in result["models"]] == ["a", "b"]
+    assert result["models"][0]["local_path"].endswith("model.gguf")
+    assert pull(models=wanted)["changed"] is False
+
+
+def test_nothing_is_fetched_when_one_of_a_list_is_refused(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    result = pull(models=[{"name": "a", "model": REPOSITORY}, {"name": "b", "model": "org/none"}])
+    assert result["failed"]
+    assert not any("resolve" in request for request in hub.requests)
+    assert not store(tmp_path).exists()
+
+
+@pytest.mark.parametrize("cut", [0, 1, 1_000_000, len(WEIGHTS) - 1])
+def test_a_cut_is_resumed_without_a_byte_twice(pull: Pull, hub: Hub, tmp_path: Path, cut: int) -> None:
+    hub.fault("model.gguf", cut=cut, times=1)
+    assert pull()["changed"]
+    assert hub.sent["model.gguf"] == len(WEIGHTS)
+
+
+def test_a_later_run_goes_on_where_the_link_was_lost(pull: Pull, hub: Hub) -> None:
+    hub.fault("model.gguf", cut=1_000_000, times=1)
+    hub.fault("model.gguf", cut=0)
+    first = pull()
+    assert first["reason"] == "transfer_failed"
+    assert "Model qwen (huggingface org/qwen@main)" in first["msg"]
+    assert first["details"]["bytes_received"] == 1_000_000
+    assert pull(check=True)["changed"]
+    hub.faults.clear()
+    assert pull()["changed"]
+    assert hub.sent["model.gguf"] == len(WEIGHTS)
+
+
+def test_a_killed_process_is_resumed(tmp_path: Path, pull: Pull, hub: Hub) -> None:
+    """A real process, killed in the middle of a slow transfer."""
+    import multiprocessing
+    import time
+
+    hub.fault("model.gguf", rate=1_000_000, times=1)
+    child = multiprocessing.get_context("fork").Process(target=pull)
+    child.start()
+    partial = store(tmp_path) / "partial" / f"sha256-{hashlib.sha256(WEIGHTS).hexdigest()}.partial"
+    deadline = time.monotonic() + 10
+    while not (partial.exists() and partial.stat().st_size > 500_000) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.kill()
+    child.join()
+    have = partial.stat().st_size
+    assert "qwen" not in (json.loads((store(tmp_path) / "manifest.json").read_text()) if (store(tmp_path) / "manifest.json").exists() else {})
+    hub.reset()
+    assert pull()["changed"]
+    assert hub.sent["model.gguf"] == len(WEIGHTS) - have
+
+
+def test_a_flipped_bit_is_never_kept(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    hub.fault("model.gguf", flip=12345)
+    result = pull()
+    assert result["reason"] == "checksum_mismatch"
+    assert "model.gguf" in result["msg"]
+    assert not (store(tmp_path) / "manifest.json").exists()
+    hub.faults.clear()
+    assert pull()["changed"]
+
+
+def test_a_bad_byte_of_an_earlier_run_costs_one_refetch(pull: Pull, hub: Hub) -> None:
+    hub.fault("model.gguf", flip=10, cut=1000, times=1)
+    hub.fault("model.gguf", cut=0, times=6)
+    assert pull()["reason"] == "transfer_failed"
+    hub.reset()
+    assert pull()["changed"]
+    assert hub.sent["model.gguf"] == 2 * len(WEIGHTS) - 1000
+
+
+@pytest.mark.parametrize("status", [429, 503, 500, 408])
+def test_a_busy_hub_is_asked_again(pull: Pull, hub: Hub, status: int) -> None:
+    hub.fault("model.gguf", status=status, times=1, headers={"Retry-After": "0"})
+    hub.fault("/api/models", status=status, times=1, headers={"Retry-After": "0"})
+    assert pull()["changed"]
+
+
+@pytest.mark.parametrize(
+    "words", [{"ignore_range": True}, {"status": 416, "times": 1}], ids=["200 to a Range", "416"]
+)
+def test_a_server_without_ranges_starts_anew(pull: Pull, hub: Hub, words: dict[str, t.Any]) -> None:
+    hub.fault("model.gguf", cut=1000, times=1)
+    hub.fault("model.gguf", cut=0, times=5)
+    assert pull()["failed"]
+    hub.reset()
+    hub.fault("model.gguf", **words)
+    assert pull()["changed"]
+
+
+def test_credentials_do_not_follow_to_another_host(pull: Pull, hub: Hub) -> None:
+    with Hub("127.0.0.2") as elsewhere:
+        elsewhere.publish(REPOSITORY, FILES)
+        hub.fault("model.gguf", location=elsewhere.url)
+        assert pull(token="hf_planted_secret")["changed"]
+        assert set(elsewhere.authorized) == {""}
+        assert "Bearer hf_planted_secret" in hub.authorized
+
+
+REFUSALS: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], str, str]] = {
+    "401": ({"path": "/api", "status": 401}, {}, "auth_error", "401"),
+    "403": ({"path": "/api", "status": 403}, {}, "forbidden", "403"),
+    "gated": ({"path": "/api", "status": 403, "headers": {"X-Error-Code": "GatedRepo"}}, {}, "gated", "Accept its licence"),
+    "gated files": ({"path": "resolve", "status": 403, "headers": {"X-Error-Code": "GatedRepo"}}, {}, "gated", "gated"),
+    "404": ({}, {"model": "org/none"}, "not_found", "org/none"),
+    "revision gone": ({}, {"revision": "v9"}, "not_found", "no revision 'v9'"),
+    "no such file": ({}, {"include": ["*.bin"]}, "not_found", "*.bin"),
+    "file gone": ({"path": "resolve", "status": 404}, {}, "not_found", "404"),
+    "server error": ({"path": "/api", "status": 500}, {}, "hub_error", "500"),
+    "hub down": ({}, {"endpoint": "http://127.0.0.1:9"}, "unreachable", "http://127.0.0.1:9"),
+    "wrong checksum": ({}, {"include": ["*.gguf"], "sha256": "0" * 64}, "checksum_mismatch", "0" * 64),
+    "quota": ({}, {"max_disk_gb": 0.001}, "quota_exceeded", "0.001 GB"),
+    "too large": ({}, {"max_model_gb": 0.001}, "too_large", "allow_large"),
+    "parent name": ({}, {"name": "../x"}, "invalid_name", "../x"),
+    "absolute name": ({}, {"name": "/x"}, "invalid_name", "/x"),
+    "empty name": ({}, {"name": ""}, "invalid_name", "empty"),
+    "long name": ({}, {"name": "x" * 300}, "invalid_name", "300 characters"),
+    "bad repository": ({}, {"model": "../../etc"}, "invalid_name", "'..'"),
+    "missing path": ({}, {"source": "file", "path": "/nowhere/m.gguf"}, "path_missing", "/nowhere/m.gguf"),
+}
+
+
+@pytest.mark.parametrize(("fault", "params", "reason", "words"), REFUSALS.values(), ids=list(REFUSALS))
+def test_what_cannot_be_done_is_said_in_one_sentence(
+    pull: Pull, hub: Hub, tmp_path: Path, fault: dict[str, t.Any], params: dict[str, t.Any], reason: str, words: str
+) -> None:
+    kept = pull(name="kept")
+    assert kept["changed"]
+    if fault:
+        hub.fault(**fault)
+    hub.publish(REPOSITORY, {**FILES, "model.gguf": WEIGHTS[::-1], "new.gguf": b"new"} if reason != "checksum_mismatch" else FILES)
+    result = pull(**params)
+    assert result["failed"]
+    assert result["reason"] == reason
+    assert words in result["msg"]
+    assert "Traceback" not in json.dumps(result)
+    # One sentence on what is wrong, then the remedy.
+    assert result["msg"].count("\n") == 0
+    assert list(manifest(tmp_path)) == ["kept"]
+    assert (Path(manifest(tmp_path)["kept"]["folder"]) / "model.gguf").read_bytes() == WEIGHTS
+
+
+def test_the_sentence_names_thing_place_cause_and_remedy(pull: Pull, hub: Hub) -> None:
+    hub.fault("/api", status=403, headers={"X-Error-Code": "GatedRepo"})
+    assert pull()["msg"] == (
+        f"Model qwen (huggingface org/qwen@main): the hub {hub.url} answered 403, the repository is gated. "
+        "Accept its licence on the hub and pass hf_token."
+    )
+
+
+def test_a_full_disk_is_refused_before_the_first_byte(pull: Pull, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shutil
+    from types import SimpleNamespace
+
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=70_000_000 - 1_000_000))
+    result = pull()
+    assert result["reason"] == "no_space"
+    assert not hub.sent
+
+
+def test_an_unreadable_store_is_named(pull: Pull, tmp_path: Path) -> None:
+    pull()
+    path = store(tmp_path) / "manifest.json"
+    path.write_text("{ half")
+    result = pull()
+    assert result["reason"] == "invalid_input"
+    assert str(path) in result["msg"]
+    assert path.read_text() == "{ half"
+
+
+def test_a_forbidden_store_is_named(pull: Pull, tmp_path: Path) -> None:
+    pull()
+    store(tmp_path).chmod(0)
+    try:
+        result = as_nobody(pull) if os.geteuid() == 0 else pull()
+    finally:
+        store(tmp_path).chmod(0o750)
+    assert result["reason"] == "permission_denied"
+    assert str(tmp_path) in result["msg"]
+    assert pull()["changed"] is False
+
+
+def as_nobody(pull: Pull) -> dict[str, t.Any]:
+    """Run in a child that has given root away."""
+    reading, writing = os.pipe()
+    if os.fork() == 0:
+        os.seteuid(65534)
+        with os.fdopen(writing, "w") as out:
+            json.dump(pull(), out)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        result: dict[str, t.Any] = json.load(answer)
+    os.wait()
+    return result
+
+
+def test_a_missing_file_is_brought_back(pull: Pull, hub: Hub) -> None:
+    record = pull()["models"][0]
+    (Path(record["folder"]) / "model.gguf").unlink()
+    hub.reset()
+    assert pull()["changed"]
+    assert dict(hub.sent) == {"model.gguf": len(WEIGHTS)}
+    assert pull()["changed"] is False
+
+
+def test_a_file_on_the_host(pull: Pull, run_module: Pull, tmp_path: Path) -> None:
+    source = tmp_path / "tuned.gguf"
+    source.write_bytes(WEIGHTS)
+    params = {"name": "tuned", "source": "file", "path": str(source), "model": None}
+    first = pull(**params)
+    assert first["models"][0]["sha256"] == hashlib.sha256(WEIGHTS).hexdigest()
+    assert pull(**params)["changed"] is False
+    source.write_bytes(WEIGHTS[::-1])
+    assert pull(**params)["changed"]
+    assert source.exists()
+    assert pull(**params, state="absent")["changed"]
+    assert source.exists()
+
+
+def test_a_folder_on_the_host(pull: Pull, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for path, data in FILES.items():
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).write_bytes(data)
+    record = pull(name="tuned", source="file", path=str(source), model=None)["models"][0]
+    assert sorted(entry["path"] for entry in record["files"]) == sorted(FILES)
+
+
+def test_a_planted_token_is_nowhere(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    secret = "hf_planted_secret"
+    results = [pull(token=secret), pull(token=secret), pull(token=secret, model="org/none")]
+    hub.fault("/api", status=401)
+    results.append(pull(token=secret))
+    for fault in ({"path": "resolve", "status": 403}, {"path": "resolve", "cut": 0}):
+        hub.reset()
+        hub.fault(**fault)
+        hub.publish("org/more", {"m.gguf": b"m" * 1000})
+        results.append(pull(token=secret, name="more", model="org/more"))
+    assert secret not in json.dumps(results)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and secret.encode() in path.read_bytes()]
+    assert f"Bearer {secret}" in hub.authorized
+
+
+def test_two_runs_at_once_both_end_right(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    import multiprocessing
+
+    hub.fault("model.gguf", rate=5_000_000)
+    context = multiprocessing.get_context("fork")
+    children = [context.Process(target=pull, kwargs={"name": name}) for name in ("a", "b")]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert sorted(manifest(tmp_path)) == ["a", "b"]
+    assert pull(name="a")["changed"] is False
+    assert pull(name="b")["changed"] is False
