@@ -11,7 +11,12 @@ import urllib.request
 
 def ask(url: str, *, model: str = "chat", key: str = "", timeout: float = 30.0) -> str:
     """The text that the model behind `url` answers; raises OSError when nobody answers."""
-    body = {"model": model, "messages": [{"role": "user", "content": "Who are you?"}], "max_tokens": 32, "temperature": 0}
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": "Who are you?"}],
+        "max_tokens": 32,
+        "temperature": 0,
+    }
     headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {key}"} if key else {})}
     request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), headers)
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))

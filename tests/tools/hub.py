@@ -291,7 +291,11 @@ class Handler(BaseHTTPRequestHandler):
             headers["Content-Range"] = f"bytes {start}-{end - 1}/{blob.size}"
         length = next((fault.length for fault in faults if fault.length is not None), end - start)
         self.send_response(206 if "Content-Range" in headers else 200)
-        for name, value in {**headers, "Content-Length": str(length), "Content-Type": "application/octet-stream"}.items():
+        for name, value in {
+            **headers,
+            "Content-Length": str(length),
+            "Content-Type": "application/octet-stream",
+        }.items():
             self.send_header(name, value)
         self.end_headers()
         if method == "GET":

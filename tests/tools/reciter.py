@@ -45,7 +45,10 @@ def _byte_letters() -> list[str]:
 def vocabulary(sentence: str) -> tuple[list[str], list[int]]:
     """All tokens, and the ids of the sentence's words. Words are unique and longer than one byte."""
     letters = _byte_letters()
-    words = ["".join(letters[byte] for byte in (" " * (index > 0) + word).encode()) for index, word in enumerate(sentence.split())]
+    words = [
+        "".join(letters[byte] for byte in (" " * (index > 0) + word).encode())
+        for index, word in enumerate(sentence.split())
+    ]
     if len(set(words)) != len(words) or any(len(word) < 2 for word in words):
         raise ValueError(f"the words of a reciter must differ and be longer than one letter: {sentence!r}")
     tokens = [*_SPECIAL, *letters, *words]

@@ -148,5 +148,5 @@ def refused(status: int, place: str, headers: t.Mapping[str, str]) -> LlmError:
 
 def _shown(url: str) -> str:
     """A URL for a message: without credentials and query, where signatures stand."""
-    scheme, _separator, rest = url.split("?")[0].partition("://")
+    scheme, _separator, rest = url.split("?", maxsplit=1)[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

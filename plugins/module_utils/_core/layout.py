@@ -66,9 +66,22 @@ class Layout:
         return f"{self.logs}/{runtime}.log"
 
     def as_dict(self) -> dict[str, t.Any]:
-        names = (
-            "root user install venv engines state store runtimes config environments secrets logs run units"
-        ).split()
+        names = [
+            "root",
+            "user",
+            "install",
+            "venv",
+            "engines",
+            "state",
+            "store",
+            "runtimes",
+            "config",
+            "environments",
+            "secrets",
+            "logs",
+            "run",
+            "units",
+        ]
         return {name: getattr(self, name) for name in names} | {"venv_python": f"{self.venv}/bin/python"}
 
 

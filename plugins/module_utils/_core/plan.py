@@ -132,7 +132,8 @@ def judge(steps: t.Sequence[Step], manifest: Manifest, limits: Limits, store: st
     judged: list[Step] = []
     models = dict(manifest.models)
     free = limits.free
-    for step in steps:
+    for planned in steps:
+        step = planned
         if step.action == "fetch" and step.after:
             foreseen = {**models, step.name: step.after}
             refusal = _refusal(step, total_size(foreseen.values()), free, limits, store)

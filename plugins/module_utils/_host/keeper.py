@@ -140,7 +140,8 @@ class Keeper:
                 cwd="/",
                 env={**os.environ, **variables},
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
+                # Only the main thread is alive here: the one that reads the log has ended with its engine.
+                preexec_fn=_die_with_parent,  # noqa: PLW1509
                 **_account(definition["user"]),
             )
         except OSError as failure:

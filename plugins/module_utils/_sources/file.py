@@ -44,6 +44,7 @@ class File:
     def fetch(
         self, request: ModelRequest, resolved: Resolved, missing: t.Sequence[FileEntry], workspace: Workspace
     ) -> None:
+        del resolved
         files = _files(Path(request.path))
         for entry in missing:
 

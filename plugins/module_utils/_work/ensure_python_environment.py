@@ -122,7 +122,7 @@ def _masked(text: str) -> str:
 
 def _remedy(reason: str, said: str) -> str | None:
     if reason == "venv_missing" and "ensurepip" in said:
-        version = "%d.%d" % sys.version_info[:2]
+        version = f"{sys.version_info[0]}.{sys.version_info[1]}"
         return f"Install the venv package (Debian, Ubuntu: python{version}-venv) and run again."
     if "No space left" in said:
         return "Free space and run again."

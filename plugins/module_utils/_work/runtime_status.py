@@ -29,7 +29,9 @@ class RuntimeStatusTask:
         with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
             records = list(pool.map(self._status, names))
         missing = [name for name in self._names or () if name not in there]
-        return Outcome(False, result={"names": there, "runtimes": [found for found in records if found], "missing": missing})
+        return Outcome(
+            False, result={"names": there, "runtimes": [found for found in records if found], "missing": missing}
+        )
 
     def _status(self, name: str) -> dict[str, t.Any] | None:
         generation = Generations(self._layout, name).active()

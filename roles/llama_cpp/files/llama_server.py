@@ -30,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("-a", "--alias", default="", help="names to serve, separated by commas")
     made.add_argument("--host", default="127.0.0.1")
     made.add_argument("--port", type=int, default=8080)
-    made.add_argument("-c", "--ctx-size", type=int, default=0, help="tokens of context, shared by the slots; 0: the model's")
+    made.add_argument(
+        "-c", "--ctx-size", type=int, default=0, help="tokens of context, shared by the slots; 0: the model's"
+    )
     made.add_argument("-n", "--predict", "--n-predict", dest="n_predict", type=int, default=-1)
     made.add_argument("-np", "--parallel", type=int, default=1, help="slots")
     made.add_argument("-t", "--threads", type=int, default=0, help="0: half of the processors this process may use")
@@ -112,7 +114,7 @@ def main() -> int:
     if unknown:
         print(f"error: invalid argument: {unknown[0]}", file=sys.stderr)
         return 1
-    import xllamacpp  # noqa: PLC0415 a refused option must not wait for it
+    import xllamacpp
 
     if options.version:
         print(f"version: {xllamacpp.__version__} (xllamacpp, llama.cpp {xllamacpp.BUILD_INFO['commit']})")

@@ -20,7 +20,19 @@ RECORD = {
 def test_a_table_lines_up() -> None:
     down = {**RECORD, "status": "offline", "reasons": ["no process runs"]}
     lines = status_table({"node10": {"runtimes": [down]}, "node1": {"runtimes": [RECORD]}})
-    assert lines[0].split() == "HOST RUNTIME ENGINE MODEL SERVED NAME STATUS PID MEMORY UPTIME ADDRESS".split()
+    assert lines[0].split() == [
+        "HOST",
+        "RUNTIME",
+        "ENGINE",
+        "MODEL",
+        "SERVED",
+        "NAME",
+        "STATUS",
+        "PID",
+        "MEMORY",
+        "UPTIME",
+        "ADDRESS",
+    ]
     assert lines[1].startswith("node1   chat")
     assert "1d 2h" in lines[1]
     assert lines[3] == "  ! no process runs"

@@ -166,7 +166,11 @@ def test_a_killed_process_is_resumed(tmp_path: Path, pull: Pull, hub: Hub) -> No
     child.kill()
     child.join()
     have = partial.stat().st_size
-    assert "qwen" not in (json.loads((store(tmp_path) / "manifest.json").read_text()) if (store(tmp_path) / "manifest.json").exists() else {})
+    assert "qwen" not in (
+        json.loads((store(tmp_path) / "manifest.json").read_text())
+        if (store(tmp_path) / "manifest.json").exists()
+        else {}
+    )
     hub.reset()
     assert pull()["changed"]
     assert hub.sent["model.gguf"] == len(WEIGHTS) - have
@@ -198,9 +202,7 @@ def test_a_busy_hub_is_asked_again(pull: Pull, hub: Hub, status: int) -> None:
     assert pull()["changed"]
 
 
-@pytest.mark.parametrize(
-    "words", [{"ignore_range": True}, {"status": 416, "times": 1}], ids=["200 to a Range", "416"]
-)
+@pytest.mark.parametrize("words", [{"ignore_range": True}, {"status": 416, "times": 1}], ids=["200 to a Range", "416"])
 def test_a_server_without_ranges_starts_anew(pull: Pull, hub: Hub, words: dict[str, t.Any]) -> None:
     hub.fault("model.gguf", cut=1000, times=1)
     hub.fault("model.gguf", cut=0, times=5)
@@ -222,7 +224,12 @@ def test_credentials_do_not_follow_to_another_host(pull: Pull, hub: Hub) -> None
 REFUSALS: dict[str, tuple[dict[str, t.Any], dict[str, t.Any], str, str]] = {
     "401": ({"path": "/api", "status": 401}, {}, "auth_error", "401"),
     "403": ({"path": "/api", "status": 403}, {}, "forbidden", "403"),
-    "gated": ({"path": "/api", "status": 403, "headers": {"X-Error-Code": "GatedRepo"}}, {}, "gated", "Accept its licence"),
+    "gated": (
+        {"path": "/api", "status": 403, "headers": {"X-Error-Code": "GatedRepo"}},
+        {},
+        "gated",
+        "Accept its licence",
+    ),
     "gated files": ({"path": "resolve", "status": 403, "headers": {"X-Error-Code": "GatedRepo"}}, {}, "gated", "gated"),
     "404": ({}, {"model": "org/none"}, "not_found", "org/none"),
     "revision gone": ({}, {"revision": "v9"}, "not_found", "no revision 'v9'"),
@@ -250,7 +257,10 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
     assert kept["changed"]
     if fault:
         hub.fault(**fault)
-    hub.publish(REPOSITORY, {**FILES, "model.gguf": WEIGHTS[::-1], "new.gguf": b"new"} if reason != "checksum_mismatch" else FILES)
+    hub.publish(
+        REPOSITORY,
+        {**FILES, "model.gguf": WEIGHTS[::-1], "new.gguf": b"new"} if reason != "checksum_mismatch" else FILES,
+    )
     result = pull(**params)
     assert result["failed"]
     assert result["reason"] == reason

@@ -180,9 +180,7 @@ def test_a_missing_engine_is_named(runtime: Run, first: dict[str, t.Any]) -> Non
         ({"model": None}, "runtime_missing", "model was not given"),
     ],
 )
-def test_bad_input(
-    runtime: Run, first: dict[str, t.Any], params: dict[str, t.Any], reason: str, words: str
-) -> None:
+def test_bad_input(runtime: Run, first: dict[str, t.Any], params: dict[str, t.Any], reason: str, words: str) -> None:
     result = runtime(**{**first, **params})
     assert result["reason"] == reason
     assert words in result["msg"]

@@ -13,10 +13,21 @@ from ansible_collections.llmops.fleet.plugins.module_utils._core.model import (
     InstalledModel,
 )
 
-PROMISED = (
-    "name provider display_name size_bytes size_gb status capabilities local_path sha256 installed_at runtime "
-    "revision files"
-).split()
+PROMISED = [
+    "name",
+    "provider",
+    "display_name",
+    "size_bytes",
+    "size_gb",
+    "status",
+    "capabilities",
+    "local_path",
+    "sha256",
+    "installed_at",
+    "runtime",
+    "revision",
+    "files",
+]
 
 
 def model(name: str) -> InstalledModel:
@@ -41,7 +52,7 @@ def test_it_survives_a_round_trip() -> None:
     again = Manifest.parse(manifest.render(), "place")
     assert again.render() == manifest.render()
     assert again.models["a"].as_dict() == model("a").as_dict()
-    assert list(json.loads(manifest.render())["models"][0])[0] == "colour"
+    assert next(iter(json.loads(manifest.render())["models"][0])) == "colour"
     assert [record["name"] for record in json.loads(manifest.render())["models"]] == ["a", "b"]
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.digest import SHA256, Digest
+from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
 from ansible_collections.llmops.fleet.plugins.module_utils._core.manifest import Manifest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.model import (
     GB,
@@ -14,10 +15,10 @@ from ansible_collections.llmops.fleet.plugins.module_utils._core.model import (
     Resolved,
     check_files,
 )
-from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
 from ansible_collections.llmops.fleet.plugins.module_utils._core.plan import (
     HEADROOM,
     Limits,
+    Plan,
     judge,
     plan_absent,
     plan_present,
@@ -81,7 +82,7 @@ def test_two_files_of_the_same_bytes_come_once() -> None:
     assert plan_present(request(), resolved, None, set(), False).bytes_to_fetch == 5
 
 
-def judged(limits: Limits, manifest: Manifest | None = None, **options: object):
+def judged(limits: Limits, manifest: Manifest | None = None, **options: object) -> Plan:
     asked = request(**options)
     step = plan_present(asked, ONE, None, set(), False)
     step = replace(step, after=installed(ONE))

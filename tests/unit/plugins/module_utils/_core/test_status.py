@@ -39,10 +39,27 @@ ONLINE = Observation(
     unit="llm-chat.service",
     now=160.0,
 )
-STATUS_FIELDS = (
-    "name engine status reasons model served_names context_length pid memory_mb vram_mb uptime_seconds restarts port "
-    "supervisor unit generation last_model proof port_owner"
-).split()
+STATUS_FIELDS = [
+    "name",
+    "engine",
+    "status",
+    "reasons",
+    "model",
+    "served_names",
+    "context_length",
+    "pid",
+    "memory_mb",
+    "vram_mb",
+    "uptime_seconds",
+    "restarts",
+    "port",
+    "supervisor",
+    "unit",
+    "generation",
+    "last_model",
+    "proof",
+    "port_owner",
+]
 
 CASES = {
     "all holds": ({}, "online", ""),

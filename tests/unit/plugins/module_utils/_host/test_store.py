@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def entry(path: str, data: bytes) -> FileEntry:
     return FileEntry(path, len(data), Digest(SHA256, hashlib.sha256(data).hexdigest()))
 
 
-def pour(data: bytes):
+def pour(data: bytes) -> t.Callable[[Sink], None]:
     return lambda sink: sink.write(data[sink.offset :])
 
 
@@ -46,7 +47,9 @@ def record(store: Store, name: str, folder: str, *files: FileEntry) -> Installed
     )
 
 
-def install(store: Store, name: str, folder: str, files: dict[str, bytes], old: InstalledModel | None = None):
+def install(
+    store: Store, name: str, folder: str, files: dict[str, bytes], old: InstalledModel | None = None
+) -> InstalledModel:
     entries = [entry(path, data) for path, data in files.items()]
     for file, data in zip(entries, files.values()):
         if file.digest not in store.proven([file]):
@@ -175,7 +178,7 @@ def test_nothing_outside_the_store_is_removed(store: Store, tmp_path: Path, fold
     outside.mkdir()
     (outside / "x").write_text("precious")
     doomed = record(store, "a", "a@1", entry("x", b"precious"))
-    doomed = InstalledModel(**{**doomed.__dict__, "folder": str((store.path / folder))})
+    doomed = InstalledModel(**{**doomed.__dict__, "folder": str(store.path / folder)})
     with pytest.raises(LlmError):
         store.discard(doomed)
     assert (outside / "x").read_text() == "precious"
