@@ -49,7 +49,14 @@ class Systemd:
         # Earlier failures must not use up the start limit of this attempt.
         self._call("reset-failed", unit, may_fail=True)
         self._call("enable", "--quiet", unit)
-        self._call("restart", unit)
+        started = time.time()
+        try:
+            self._call("restart", unit)
+        except LlmError as failure:
+            # systemctl only says that it failed; the journal says what.
+            lines = self.log(service.name, started).strip().splitlines()
+            said = next((line for line in lines if "exited" in line or "Failed at" in line), "")
+            raise LlmError(failure.reason, f"{failure.what.rstrip('.')}: {said}.", log=lines[-20:]) from None
 
     def stop(self, service: Service) -> None:
         unit = unit_name(service.name)
@@ -73,11 +80,8 @@ class Systemd:
         return done.stdout
 
     def _call(self, *words: str, may_fail: bool = False) -> str:
-        started = time.monotonic()
         done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
         if done.returncode and not may_fail:
-            raise LlmError(
-                "supervisor_failed",
-                f"systemctl {' '.join(words)} failed after {time.monotonic() - started:.1f} s: {done.stderr.strip()}",
-            )
+            said = done.stderr.strip().splitlines()
+            raise LlmError("supervisor_failed", f"systemctl {' '.join(words)} failed: {said[0] if said else ''}")
         return done.stdout
