@@ -31,6 +31,11 @@ def merge_by_name(
     return list(merged.values())
 
 
+def runtime_names(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any]) -> list[str]:
+    """The names in `llm_runtimes` of any of the hosts, sorted."""
+    return sorted({str(runtime["name"]) for host in hosts for runtime in hostvars[host].get("llm_runtimes") or ()})
+
+
 class FilterModule:
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"host_problems": host_problems, "merge_by_name": merge_by_name}
+        return {"host_problems": host_problems, "merge_by_name": merge_by_name, "runtime_names": runtime_names}

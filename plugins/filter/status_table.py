@@ -8,12 +8,14 @@ import typing as t
 _COLUMNS = ("host", "runtime", "engine", "model", "served name", "status", "pid", "memory", "uptime", "address")
 
 
-def status_table(seen: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[str]:
-    """Lines of one table from each host's result of `llm_runtime_info`, columns as wide as needed.
+def status_table(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any]) -> list[str]:
+    """Lines of one table of the hosts that have `llm_runtimes`, columns as wide as needed.
 
-    Reasons stand in a line below the runtime they belong to. A host that told nothing is in the table too.
+    Each host's result of `llm_runtime_info` is its variable `__llm_seen`. Reasons stand in a line below the runtime
+    they belong to. A host that told nothing is in the table too.
     """
-    records = [record for host in sorted(seen) for record in _records(host, seen[host])]
+    described = [host for host in sorted(hosts) if hostvars[host].get("llm_runtimes") is not None]
+    records = [record for host in described for record in _records(host, hostvars[host].get("__llm_seen") or {})]
     rows = [_row(record) for record in records]
     widths = [max(len(cell) for cell in column) for column in zip(_COLUMNS, *rows)]
     lines = [_line([title.upper() for title in _COLUMNS], widths)]

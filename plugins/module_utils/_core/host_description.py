@@ -11,13 +11,13 @@ from .model import ModelRequest
 from .reference import check_name
 from .runtime import PROOFS, SUPERVISORS, check_options, check_runtime_name, complete, is_loopback
 
-_MODEL_KEYS = {
+MODEL_KEYS = {
     "name", "source", "model", "revision", "include", "exclude", "path", "sha256", "allow_large"
 }  # fmt: skip
-_RUNTIME_KEYS = {
+RUNTIME_KEYS = {
     "name", "engine", "engine_version", "model", "initial_model", "served_names", "host", "port", "context_length",
     "options", "extra_args", "environment", "secrets", "api_key", "allow_unauthenticated", "proof", "supervisor",
-    "state", "memory_max", "gpu", "start_timeout", "proof_timeout", "stop_timeout", "logs",
+    "state", "memory_max", "gpu", "start_timeout", "proof_timeout", "stop_timeout",
 }  # fmt: skip
 _STORE_KEYS = {"path", "max_disk_gb", "max_model_gb"}
 
@@ -76,7 +76,7 @@ def _doubles(values: t.Sequence[str], sentence: str) -> list[str]:
 
 def _model_problems(model: Record, sources: t.Sequence[str]) -> list[str]:
     place = f"Model {model['name']} in llm_models"
-    found = _unknown_keys(model, _MODEL_KEYS, place)
+    found = _unknown_keys(model, MODEL_KEYS, place)
     source = model.get("source") or "huggingface"
     if source not in sources:
         return [*found, f"{place}: the source '{source}' is unknown; use one of {', '.join(sources)}."]
@@ -94,7 +94,7 @@ def _runtime_problems(
     option_types: t.Mapping[str, t.Mapping[str, str]],
 ) -> list[str]:
     place = f"Runtime {runtime['name']} in llm_runtimes"
-    found = _unknown_keys(runtime, _RUNTIME_KEYS, place)
+    found = _unknown_keys(runtime, RUNTIME_KEYS, place)
     engine = str(runtime.get("engine"))
     if engine not in default_ports:
         return [*found, f"{place}: the engine '{engine}' is unknown; use one of {', '.join(sorted(default_ports))}."]

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.llmops.fleet.plugins.filter.status_table import status_table
 
 RECORD = {
@@ -17,9 +19,14 @@ RECORD = {
 }
 
 
+def table(seen: dict[str, dict[str, t.Any]]) -> list[str]:
+    hostvars = {host: {"llm_runtimes": [], "__llm_seen": result} for host, result in seen.items()}
+    return status_table([*hostvars, "hub"], {**hostvars, "hub": {}})
+
+
 def test_a_table_lines_up() -> None:
     down = {**RECORD, "status": "offline", "reasons": ["no process runs"]}
-    lines = status_table({"node10": {"runtimes": [down]}, "node1": {"runtimes": [RECORD]}})
+    lines = table({"node10": {"runtimes": [down]}, "node1": {"runtimes": [RECORD]}})
     assert lines[0].split() == [
         "HOST",
         "RUNTIME",
@@ -43,5 +50,5 @@ def test_a_table_lines_up() -> None:
 
 def test_hosts_that_tell_nothing_are_in_the_table() -> None:
     seen = {"a": {"unreachable": True}, "b": {}, "c": {"runtimes": []}, "d": {"failed": True}}
-    told = [line.split(maxsplit=5)[5] for line in status_table(seen)[1:]]
+    told = [line.split(maxsplit=5)[5] for line in table(seen)[1:]]
     assert [line.split("  ")[0] for line in told] == ["unreachable", "not prepared", "no runtimes", "not looked at"]
