@@ -105,9 +105,9 @@ options:
     type: float
     default: 120
   stop_timeout:
-    description: Seconds between SIGTERM and SIGKILL with the supervisor V(process). With systemd the unit says it.
+    description: >-
+      Seconds between SIGTERM and SIGKILL with the supervisor V(process), at first V(2). With systemd the unit says it.
     type: int
-    default: 2
 """
 
 EXAMPLES = r"""
@@ -214,7 +214,7 @@ ARGUMENT_SPEC = {
     "unit": {"type": "str"},
     "start_timeout": {"type": "float", "default": 120},
     "proof_timeout": {"type": "float", "default": 120},
-    "stop_timeout": {"type": "int", "default": 2},
+    "stop_timeout": {"type": "int"},
 }
 
 

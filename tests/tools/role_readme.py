@@ -25,8 +25,16 @@ def table(options: Options) -> list[str]:
     lines = ["| option | type | default | what it is |", "| --- | --- | --- | --- |"]
     for name, option in options.items():
         kind = option["type"] + (f" of {option['elements']}" if "elements" in option else "")
-        default = f"`{json.dumps(option['default'])}`" if "default" in option else "required" if option.get("required") else ""
-        choices = f" One of {', '.join(f'`{json.dumps(c)}`' for c in option['choices'])}." if "choices" in option else ""
+        default = (
+            f"`{json.dumps(option['default'])}`"
+            if "default" in option
+            else "required"
+            if option.get("required")
+            else ""
+        )
+        choices = (
+            f" One of {', '.join(f'`{json.dumps(c)}`' for c in option['choices'])}." if "choices" in option else ""
+        )
         lines.append(f"| `{name}` | {kind} | {default} | {plain(option['description'])}{choices} |")
     return lines
 

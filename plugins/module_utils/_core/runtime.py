@@ -11,6 +11,8 @@ from .errors import LlmError
 from .reference import check_name
 
 PROOFS = ("facts", "tokens", "none")
+# Seconds between SIGTERM and SIGKILL where nothing is said.
+STOP_TIMEOUT = 2
 SUPERVISORS = ("auto", "systemd", "process")
 
 
@@ -32,6 +34,7 @@ class RuntimeSpec:
     proof: str = "tokens"
     supervisor: str = "process"
     allow_unauthenticated: bool = False
+    stop_timeout: int = STOP_TIMEOUT
 
     def as_dict(self) -> dict[str, t.Any]:
         return {**asdict(self), "served_names": list(self.served_names), "extra_args": list(self.extra_args)}
@@ -75,6 +78,7 @@ def complete(
         proof=pick("proof", "tokens"),
         supervisor=pick("supervisor", "auto"),
         allow_unauthenticated=bool(pick("allow_unauthenticated", False)),
+        stop_timeout=int(pick("stop_timeout", STOP_TIMEOUT)),
     )
     if not 0 < spec.port < 65536:
         raise LlmError("invalid_input", f"Runtime {name}: port {spec.port} is not between 1 and 65535.")

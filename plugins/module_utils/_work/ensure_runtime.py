@@ -20,6 +20,7 @@ from .._core.model import InstalledModel
 from .._core.outcome import Difference, Outcome
 from .._core.ports import Engine, Settings
 from .._core.runtime import (
+    STOP_TIMEOUT,
     RuntimeSpec,
     check_exposure,
     check_options,
@@ -66,7 +67,8 @@ class RuntimeTask:
         self._active = Generations(self._layout, self._name).active()
         remembered = self._active.spec if self._active else {}
         wish = params.get("supervisor") or remembered.get("supervisor") or "auto"
-        self._place = RuntimePlace(self._name, self._layout, choose(wish, self._layout), int(params["stop_timeout"]))
+        grace = params.get("stop_timeout") or remembered.get("stop_timeout") or STOP_TIMEOUT
+        self._place = RuntimePlace(self._name, self._layout, choose(wish, self._layout), int(grace))
 
     def run(self, *, check_mode: bool) -> Outcome:
         act = {"started": self._start, "restarted": self._start, "stopped": self._stop, "absent": self._remove}
@@ -223,7 +225,7 @@ class RuntimeTask:
             layout=self._layout,
             runtime=self._name,
             user=self._layout.user if service.uid is not None else None,
-            stop_timeout=int(self._params["stop_timeout"]),
+            stop_timeout=spec.stop_timeout,
         )
 
     def _secrets(self, engine: Engine) -> str | None:

@@ -109,8 +109,19 @@ PLAYBOOK = """
 def test_the_inventories_describe_hosts_without_a_problem(inventory: str, tmp_path: Path) -> None:
     (tmp_path / "playbook.yml").write_text(PLAYBOOK)
     program = Path(sys.executable).parent / "ansible-playbook"
-    environment = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(TOP / ".cache/collections"), "LLM_LOCAL_MODELS": "/srv"}
-    words = [str(program), "-i", str(TOP / "inventories" / inventory), str(tmp_path / "playbook.yml"), "-e", "ansible_become=false"]
+    environment = {
+        **os.environ,
+        "ANSIBLE_COLLECTIONS_PATH": str(TOP / ".cache/collections"),
+        "LLM_LOCAL_MODELS": "/srv",
+    }
+    words = [
+        str(program),
+        "-i",
+        str(TOP / "inventories" / inventory),
+        str(tmp_path / "playbook.yml"),
+        "-e",
+        "ansible_become=false",
+    ]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "failed=0" in done.stdout

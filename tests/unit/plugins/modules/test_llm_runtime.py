@@ -105,6 +105,13 @@ def test_it_serves_proves_and_switches(runtime: Run, first: dict[str, t.Any], fr
     assert runtime(initial_model="alpha")["changed"] is False
 
 
+def test_what_is_not_said_stays_as_it_was(runtime: Run, first: dict[str, t.Any]) -> None:
+    runtime(**first, stop_timeout=30, proof="facts", extra_args=["--no-warmup"], environment={"A": "b"})
+    again = runtime()
+    assert again["changed"] is False
+    assert again["runtime"]["proof"]["level"] == "facts"
+
+
 @pytest.mark.parametrize(
     ("model", "reason", "words"),
     [
