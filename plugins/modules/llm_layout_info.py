@@ -28,7 +28,7 @@ EXAMPLES = r"""
 
 - name: Use the modules' own Python in later tasks
   ansible.builtin.set_fact:
-    llm_layout: "{{ place.layout }}"
+    llm_host_layout: "{{ place.layout }}"
 """
 
 RETURN = r"""

@@ -25,7 +25,8 @@ extends_documentation_fragment:
   - llmops.fleet.place.store
 options:
   name:
-    description: The model's name on this host; runtimes refer to it. Letters, digits and C(- _ . : /).
+    description: >-
+      The model's name on this host; runtimes refer to it. Letters, digits, dash, underscore, dot, colon and slash.
     type: str
   source:
     description: Where the bytes come from. V(file) is a file or folder on the host itself.

@@ -149,8 +149,9 @@ if serves_already; then
 else
     step "llmops.fleet.site" playbook llmops.fleet.site
     # An earlier demo may have left the other model active.
-    listening && "$demo/venv/bin/python" "$top/tests/tools/ask.py" "$url" | grep -q alpha ||
+    if ! "$demo/venv/bin/python" "$top/tests/tools/ask.py" "$url" | grep -q alpha; then
         step "go back to model alpha" playbook llmops.fleet.switch -e llm_switch_runtime=chat -e llm_switch_model=alpha
+    fi
 fi
 show alpha
 step "llmops.fleet.switch to model beta" playbook llmops.fleet.switch -e llm_switch_runtime=chat -e llm_switch_model=beta

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Build the image of the test hosts, once for each version of this file: image.sh host|newcomer
 # It is made with mmdebstrap from Debian's packages, so no image registry is needed. Needs root.
+# shellcheck disable=SC2016,SC2054 # Hooks are expanded by the shell that mmdebstrap starts; packages are one word.
 set -euo pipefail
 
 kind=$1

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 from generated import TOP, write
@@ -11,8 +12,7 @@ sys.path.insert(0, str(TOP / ".cache" / "collections"))
 
 
 def main() -> None:
-    from ansible_collections.llmops.fleet.plugins.module_utils._core.reasons import REASONS
-
+    reasons = importlib.import_module("ansible_collections.llmops.fleet.plugins.module_utils._core.reasons").REASONS
     lines = [
         "# Troubleshooting",
         "",
@@ -21,7 +21,7 @@ def main() -> None:
         "",
         "| reason | what it means | what to do |",
         "| --- | --- | --- |",
-        *(f"| `{code}` | {reason.meaning} | {reason.remedy} |" for code, reason in sorted(REASONS.items())),
+        *(f"| `{code}` | {reason.meaning} | {reason.remedy} |" for code, reason in sorted(reasons.items())),
         "",
         "Written from `plugins/module_utils/_core/reasons.py` by `make docs`.",
         "",

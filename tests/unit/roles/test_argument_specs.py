@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.llmops.fleet.plugins.modules import llm_model, llm_runtime
 from ansible_collections.llmops.fleet.plugins.module_utils._core.host_description import MODEL_KEYS, RUNTIME_KEYS
 from ansible_collections.llmops.fleet.plugins.module_utils._engines.registry import ENGINES
 from ansible_collections.llmops.fleet.plugins.module_utils._sources.registry import SOURCES
+from ansible_collections.llmops.fleet.plugins.modules import llm_model, llm_runtime
 
 TOP = Path(__file__).resolve().parents[3]
 ROLES = sorted(path.parents[1] for path in (TOP / "roles").glob("*/meta/argument_specs.yml"))
@@ -31,7 +31,7 @@ def options(role: str, entry: str = "main") -> dict[str, t.Any]:
 
 
 def test_every_role_has_a_spec() -> None:
-    assert ROLES == sorted(path for path in (TOP / "roles").iterdir() if path.is_dir())
+    assert sorted(path for path in (TOP / "roles").iterdir() if path.is_dir()) == ROLES
 
 
 @pytest.mark.parametrize("role", ROLES, ids=[role.name for role in ROLES])
