@@ -54,7 +54,7 @@ options:
     description: Absolute path of the file or folder with O(source=file).
     type: path
   sha256:
-    description: What the model must hash to. For several files it is the RV(models[].sha256) of the record.
+    description: What the model must hash to. For several files it is the C(sha256) of the record.
     type: str
   allow_large:
     description: The explicit yes to a model above O(max_model_gb).

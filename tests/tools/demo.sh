@@ -102,6 +102,22 @@ write_models() {
     done
 }
 
+has_openmp() { "$demo/venv/bin/python" -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null; }
+
+# llama.cpp's wheel needs the OpenMP runtime. Without root it is taken out of the distribution's own package.
+fetch_openmp() {
+    local apt=(apt-get -qq -o "Dir::State::lists=$demo/apt/lists" -o "Dir::Cache=$demo/apt/cache" -o Debug::NoLocking=1 -o APT::Sandbox::User=)
+    mkdir -p "$demo/apt/lists/partial" "$demo/apt/cache/archives/partial" "$demo/libraries"
+    if command -v apt-get >/dev/null && "${apt[@]}" update && (cd "$demo/apt" && "${apt[@]}" download libgomp1) &&
+        dpkg-deb -x "$demo"/apt/libgomp1_*.deb "$demo/apt/root"; then
+        find "$demo/apt/root" -name 'libgomp.so.1*' -exec cp -P {} "$demo/libraries/" \;
+        rm -rf "$demo/apt"
+    else
+        echo "the library libgomp.so.1 is missing and could not be fetched: apt-get install libgomp1" >&2
+        return 1
+    fi
+}
+
 # show MODEL: ask as a client does, and hold the reply against what this model says.
 show() {
     local reply
@@ -144,6 +160,10 @@ say "llmops.fleet: serve a model on this machine, prove it, switch it"
 step "make Ansible's environment" make_venv
 step "build and install the collection" install_collection
 step "write two tiny models" write_models
+if [ -e "$demo/libraries/libgomp.so.1" ] || ! has_openmp; then
+    [ -e "$demo/libraries/libgomp.so.1" ] || step "fetch the OpenMP library" fetch_openmp
+    export LLM_LOCAL_LIBRARIES=$demo/libraries LD_LIBRARY_PATH=$demo/libraries
+fi
 if serves_already; then
     step "go back to model alpha" playbook llmops.fleet.switch -e llm_switch_runtime=chat -e llm_switch_model=alpha
 else

@@ -61,6 +61,10 @@ REASONS: dict[str, Reason] = {
     "start_failed": Reason("The engine ended while it was starting.", "See details for its last log lines."),
     "stop_failed": Reason("A process would not end.", "Look at the process named."),
     "supervisor_failed": Reason("The supervisor refused a command.", "See details for what it said."),
+    "system_library_missing": Reason(
+        "The engine needs a shared library that the host does not have.",
+        "Install the package that has it (libgomp.so.1: libgomp1 on Debian and Ubuntu, libgomp on RHEL).",
+    ),
     "timeout": Reason("Something took longer than allowed.", "Raise the time limit, or look at the engine's log."),
     "too_large": Reason("The model is above the size that needs a yes.", "Set allow_large: true to accept it."),
     "transfer_failed": Reason(

@@ -28,6 +28,11 @@ _MEANINGS = (
     (r"failed to open GGUF file '([^']*)' \(([^)]*)\)", "permission_denied", "it cannot open {0}: {1}"),
     (r"error: invalid argument: (\S+)", "invalid_input", "it does not know the argument {0}"),
     (r"(?:cudaMalloc failed|unable to allocate|failed to allocate|bad_alloc)", "out_of_memory", "it ran out of memory"),
+    (
+        r"(?:ImportError|error while loading shared libraries): (\S+): cannot open",
+        "system_library_missing",
+        "the host has no shared library {0}",
+    ),
     (r"error loading model: (.+)", "model_unsuitable", "it cannot load the model: {0}"),
 )
 
