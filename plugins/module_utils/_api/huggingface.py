@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Hugging Face hub's metadata through its own client; bytes travel over `http`.
+"""The Hugging Face hub's metadata through its own client; bytes travel over `http_client`.
 
 The client reads its environment when it is imported, so that import stands in a function.
 """
@@ -16,7 +16,7 @@ from urllib.parse import quote
 from .._core.digest import GIT_BLOB, SHA256, Digest
 from .._core.errors import LlmError
 from .._core.model import FileEntry
-from .http import RETRIED, refused
+from .http_client import RETRIED, refused
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 # model_info is a bare GET in the client: no retry of its own (huggingface_hub 2.4 hf_api.py).

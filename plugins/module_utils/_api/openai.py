@@ -8,7 +8,7 @@ import typing as t
 
 from .._core.errors import LlmError
 from .._core.ports import Completion, Endpoint
-from .http import get_json, post_json
+from .http_client import get_json, post_json
 
 # Short and the same for everybody, so that replies of two hosts can be compared.
 PROMPT = "Say who you are in one short sentence."

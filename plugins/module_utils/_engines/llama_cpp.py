@@ -8,7 +8,7 @@ import typing as t
 from pathlib import Path
 
 from .._api import openai
-from .._api.http import get_json
+from .._api.http_client import get_json
 from .._core.errors import LlmError
 from .._core.model import InstalledModel
 from .._core.ports import Completion, Endpoint, Health, Meaning, Served, Settings

@@ -209,4 +209,4 @@ def _die_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(Keeper(sys.argv[1], sys.argv[2]).run())
+    raise SystemExit(Keeper(sys.argv[1], sys.argv[2]).run())

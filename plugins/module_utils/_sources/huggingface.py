@@ -6,7 +6,7 @@ from __future__ import annotations
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
-from .._api import http
+from .._api import http_client as http
 from .._api.huggingface import endpoint_or_default, file_url, model_info
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, ModelRequest, Resolved
