@@ -109,6 +109,16 @@ def _load_mode(options: argparse.Namespace, modes: t.Any) -> t.Any:
     return modes.LLAMA_LOAD_MODE_NONE if options.no_mmap else modes.LLAMA_LOAD_MODE_AUTO
 
 
+def _wait_for_stop() -> None:
+    """Sleep until SIGTERM or SIGINT, whichever of the server's threads the kernel gives it to."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda *_: None)
+    os.read(reader, 1)
+
+
 def main() -> int:
     options, unknown = parser().parse_known_args()
     if unknown:
@@ -122,16 +132,15 @@ def main() -> int:
     if not options.model:
         print("error: --model is required", file=sys.stderr)
         return 1
-    # The server's threads do not let Python's handlers run while they hold the process: leave at once.
-    stop = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, stop)
+    # Loading holds the interpreter, for minutes with a large model: until it is over the kernel itself has to end us.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         server = xllamacpp.Server(parameters(options, xllamacpp))
     except Exception as failure:
         # llama.cpp has said why on stderr already.
         print(f"error: {failure}", file=sys.stderr)
         return 1
-    signal.sigwait(stop)
+    _wait_for_stop()
     print("srv  llama_server: terminating on signal", file=sys.stderr, flush=True)
     del server
     return 0
