@@ -10,15 +10,24 @@ import typing as t
 import yaml
 from generated import TOP, write
 
+MARKUP = re.compile(r"\b([OVCEPM])\(([^)]*)\)")
 Options = dict[str, dict[str, t.Any]]
 
 
 def plain(text: t.Any) -> str:
     """Ansible's markup as Markdown, on one line."""
     joined = " ".join(text) if isinstance(text, list) else str(text)
-    joined = re.sub(r"[OVCE]\(([^)#:]*?#?\w*:?)?([\w.<>/\-=]+)\)", r"`\2`", joined)
-    joined = re.sub(r"[PM]\(([\w.]+)(?:#\w+)?\)", r"`\1`", joined)
-    return re.sub(r"[CVO]\(([^)]*)\)", r"`\1`", joined).replace("|", "\\|").replace("\n", " ").strip()
+    return MARKUP.sub(_as_code, joined).replace("|", "\\|").replace("\n", " ").strip()
+
+
+def _as_code(found: re.Match[str]) -> str:
+    """Of `O(a.b.role#role:name)` the name, of `P(a.b.role#role)` the role, and anything else as it stands."""
+    letter, text = found.groups()
+    if letter == "O" and "#" in text:
+        text = text.partition(":")[2]
+    if letter == "P":
+        text = text.partition("#")[0]
+    return f"`{text}`"
 
 
 def table(options: Options) -> list[str]:
