@@ -3,21 +3,15 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import typing as t
 
 from .._core.errors import LlmError
 from .._core.ports import Sink
 
-try:
+if t.TYPE_CHECKING:
     import requests
-    from requests.adapters import HTTPAdapter
-    from urllib3.exceptions import HTTPError as Urllib3Error
-    from urllib3.util import Retry
-
-    MISSING: str | None = None
-except ImportError as cause:
-    MISSING = str(cause)
 
 # Answers after which the same request may succeed (RFC 9110, RFC 6585, RFC 8470).
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
@@ -26,15 +20,26 @@ _BLOCK = 1 << 20
 _FRUITLESS = 5
 
 
+def _library() -> t.Any:
+    """`requests`, imported when it is first used: a run with nothing to fetch does not wait for it."""
+    try:
+        import requests
+    except ImportError as cause:
+        raise LlmError(
+            "library_missing", f"The Python library requests is not there for {sys.executable}: {cause}."
+        ) from cause
+    return requests
+
+
 def session(*, retries: int = 5, connections: int = 8) -> requests.Session:
     """A session that repeats idempotent requests after connection failures and the answers in `RETRIED`.
 
     It honours Retry-After and doubles its waits from half a second. Raises `library_missing`.
     """
-    if MISSING is not None:
-        import sys
+    library = _library()
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
 
-        raise LlmError("library_missing", f"The Python library requests is not there for {sys.executable}: {MISSING}.")
     retry = Retry(
         total=retries,
         connect=min(retries, 3),
@@ -44,7 +49,7 @@ def session(*, retries: int = 5, connections: int = 8) -> requests.Session:
         respect_retry_after_header=True,
         raise_on_status=False,
     )
-    made = requests.Session()
+    made: requests.Session = library.Session()
     for scheme in ("http://", "https://"):
         made.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=connections))
     return made
@@ -70,7 +75,7 @@ def _once(
         client.trust_env = False
         try:
             answer = client.request(method, url, headers=dict(headers or {}), json=body, timeout=timeout)
-        except requests.RequestException as failure:
+        except _library().RequestException as failure:
             return 0, str(failure)
     try:
         return answer.status_code, answer.json()
@@ -104,6 +109,8 @@ def download(
 
 
 def _pour_once(client: requests.Session, url: str, sink: Sink, *, headers: t.Mapping[str, str], timeout: float) -> str:
+    from urllib3.exceptions import HTTPError as Urllib3Error
+
     asked = {**headers, "Accept-Encoding": "identity"}
     if sink.offset:
         asked["Range"] = f"bytes={sink.offset}-"
@@ -122,7 +129,7 @@ def _pour_once(client: requests.Session, url: str, sink: Sink, *, headers: t.Map
             while block := answer.raw.read(_BLOCK):
                 sink.write(block)
         return "the connection ended early"
-    except (requests.RequestException, Urllib3Error) as failure:
+    except (_library().RequestException, Urllib3Error) as failure:
         return f"{type(failure).__name__}"
 
 
