@@ -7,7 +7,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils._core.host_description import problems
+from ..module_utils._core.host_description import merged, problems
 from ..module_utils._engines.registry import ENGINES
 from ..module_utils._sources.registry import SOURCES
 
@@ -23,12 +23,10 @@ def merge_by_name(
     records: t.Sequence[t.Mapping[str, t.Any]], extra: t.Sequence[t.Mapping[str, t.Any]]
 ) -> list[dict[str, t.Any]]:
     """`records` with those of `extra` put over them by `name`; new names come last, order is kept."""
-    merged: dict[str, dict[str, t.Any]] = {}
-    for record in [*records, *extra]:
-        if "name" not in record:
-            raise AnsibleFilterError(f"a record without name cannot be merged: {record!r}")
-        merged.setdefault(record["name"], {}).update(record)
-    return list(merged.values())
+    try:
+        return merged(records, extra)
+    except (KeyError, TypeError, ValueError) as failure:
+        raise AnsibleFilterError(f"records without name cannot be merged: {records!r}, {extra!r}") from failure
 
 
 def runtime_names(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any]) -> list[str]:

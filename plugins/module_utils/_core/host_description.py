@@ -21,6 +21,8 @@ RUNTIME_KEYS = {
 }  # fmt: skip
 _STORE_KEYS = {"path", "max_disk_gb", "max_model_gb"}
 
+PROFILES = ("full", "light", "llm_off")
+
 Record = t.Mapping[str, t.Any]
 
 
@@ -33,14 +35,24 @@ def problems(
 ) -> list[str]:
     """Every problem as one sentence; an empty list means that the roles can begin."""
     models = description.get("models") or []
+    extra = description.get("models_extra") or []
     runtimes = description.get("runtimes") or []
-    found = _shape(models, "llm_models") + _shape(runtimes, "llm_runtimes")
+    found = _shape(models, "llm_models") + _shape(extra, "llm_models_extra") + _shape(runtimes, "llm_runtimes")
     if found:
         return found
-    found += _unknown_keys(description.get("store") or {}, _STORE_KEYS, "llm_store")
-    found += _doubles(
-        [str(model.get("name")) for model in models], "The model name '{0}' is used {1} times in llm_models."
-    )
+    for records, place in ((models, "llm_models"), (extra, "llm_models_extra")):
+        found += _doubles(
+            [str(model["name"]) for model in records], f"The model name '{{0}}' is used {{1}} times in {place}."
+        )
+    models = merged(models, extra)
+    store = description.get("store") or {}
+    if isinstance(store, t.Mapping):
+        found += _unknown_keys(store, _STORE_KEYS, "llm_store")
+    else:
+        found.append(f"llm_store must be a record with {', '.join(sorted(_STORE_KEYS))}, not {store!r}.")
+    profile = description.get("profile") or PROFILES[0]
+    if profile not in PROFILES:
+        found.append(f"llm_profile '{profile}' is unknown; use one of {', '.join(PROFILES)}.")
     found += _doubles(
         [str(runtime.get("name")) for runtime in runtimes], "The runtime name '{0}' is used {1} times in llm_runtimes."
     )
@@ -54,6 +66,14 @@ def problems(
     served = [str(name) for runtime in runtimes for name in runtime.get("served_names") or [runtime.get("name")]]
     found += _doubles(served, "The served name '{0}' is used {1} times on one host.")
     return found
+
+
+def merged(records: t.Iterable[Record], extra: t.Iterable[Record]) -> list[dict[str, t.Any]]:
+    """`records` with those of `extra` put over them by `name`; new names come last, order is kept."""
+    found: dict[str, dict[str, t.Any]] = {}
+    for record in [*records, *extra]:
+        found.setdefault(record["name"], {}).update(record)
+    return list(found.values())
 
 
 def _shape(records: t.Any, place: str) -> list[str]:

@@ -15,6 +15,7 @@ class Layout:
     """The folders of one host. All paths are absolute and without a trailing slash."""
 
     root: bool
+    prefixed: bool
     user: str
     install: str
     state: str
@@ -99,6 +100,7 @@ def layout_for(*, root: bool, user: str, home: str, run_home: str | None, prefix
         base = "" if prefix in ("", "/") else str(PurePosixPath(prefix))
         return Layout(
             root=root,
+            prefixed=bool(base),
             # A tree of its own has no account of its own: nothing outside it is touched.
             user=SERVICE_USER if root and not base else user,
             install=f"{base}/opt/llm",
@@ -111,6 +113,7 @@ def layout_for(*, root: bool, user: str, home: str, run_home: str | None, prefix
     data = f"{home}/.local/share/llm"
     return Layout(
         root=False,
+        prefixed=False,
         user=user,
         install=data,
         state=data,

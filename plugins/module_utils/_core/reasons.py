@@ -35,6 +35,7 @@ REASONS: dict[str, Reason] = {
     "hub_error": Reason("The hub answered with an error of its own.", "Try again later; nothing was changed."),
     "in_use": Reason("A runtime has this model active.", "Switch the runtime first, or pass force: true."),
     "internal_error": Reason("A defect of this collection.", "Please report it with the details below."),
+    "interrupted": Reason("The task was interrupted.", "Run it again."),
     "invalid_input": Reason("What was asked cannot be meant.", "Correct the value."),
     "invalid_name": Reason(
         "A name has characters or a form that is refused.",

@@ -12,13 +12,22 @@ from .systemd import Systemd
 
 
 def choose(wish: str, layout: Layout) -> Supervisor:
-    """`auto` is systemd where it runs the host and we are root, `process` otherwise."""
+    """`auto` is systemd where it runs the host and we are root, `process` otherwise.
+
+    A tree below a prefix has no account of its own, and units are the host's: it is kept by `process` only.
+    """
+    if wish == "systemd" and layout.prefixed:
+        raise LlmError(
+            "supervisor_failed",
+            "The supervisor systemd was asked for together with a prefix.",
+            remedy="Leave prefix out, or use supervisor: process.",
+        )
     if wish == "systemd" and not has_systemd():
         raise LlmError(
             "supervisor_failed",
             "The supervisor systemd was asked for, and systemd does not run this host or we are not root.",
             remedy="Use become, or supervisor: process.",
         )
-    if wish == "systemd" or (wish == "auto" and has_systemd()):
+    if wish == "systemd" or (wish == "auto" and has_systemd() and not layout.prefixed):
         return Systemd(layout)
     return ProcessSupervisor(layout)

@@ -14,8 +14,9 @@ from .._core.ports import Engine, Health, Process
 from .._core.proof import fault_in_facts, fault_in_tokens
 from .._host import processes
 from .._host.configuration import Configuration
+from .._host.os_errors import explain
 from .._host.waiting import until
-from .runtime_place import RuntimePlace, settings_of
+from .runtime_place import RuntimePlace, configuration_of, settings_of
 
 Result = t.TypeVar("Result")
 
@@ -61,8 +62,9 @@ class Activation:
         try:
             self._timed("write", lambda: self._write(candidate, wanted))
             proven = self._bring_up(candidate)
-        except LlmError as failure:
-            raise self._roll_back(failure, candidate, before, previous if was_wanted else None) from None
+        except (Exception, KeyboardInterrupt) as failure:
+            # Whatever it is, a full disk or an interrupt: the runtime must not stay half changed.
+            raise self._roll_back(_as_error(failure), candidate, before, previous, start=was_wanted) from failure
         self._timed("commit", lambda: self._commit(proven.generation))
         return proven
 
@@ -141,31 +143,43 @@ class Activation:
         self._place.generations.keep_newest(KEPT_GENERATIONS)
 
     def _roll_back(
-        self, failure: LlmError, candidate: Generation, before: Configuration, previous: Generation | None
+        self,
+        failure: LlmError,
+        candidate: Generation,
+        before: Configuration,
+        previous: Generation | None,
+        *,
+        start: bool,
     ) -> LlmError:
         place = self._place
         step, subject = self._step, f"Runtime {place.name}: model {candidate.model.name} was not activated"
         what = f"{subject}, step '{step}' failed: {failure.what}"
-        place.generations.write(replace(candidate, status=FAILED, reason=f"{step}: {failure.what}"))
         try:
-            self._timed("roll back", lambda: self._restore(before, previous))
-            after = f"Generation {previous.number} (model {previous.model.name}) serves again." if previous else ""
+            self._timed("roll back", lambda: self._restore(before, previous, start=start))
+            # A record of the failure is worth less than the runtime: it comes after.
+            place.generations.write(replace(candidate, status=FAILED, reason=f"{step}: {failure.what}"))
+            after = _after(previous, start=start)
             remedy = " ".join(word for word in (after, failure.remedy) if word)
             rolled_back = True
-        except LlmError as second:
+        except (LlmError, OSError) as second:
             remedy = f"Going back failed too: {second}"
             rolled_back = False
         details = {**failure.details, "steps": self.steps, "rolled_back": rolled_back, "changed": True}
         return LlmError(failure.reason, what, remedy=remedy, **details)
 
-    def _restore(self, before: Configuration, previous: Generation | None) -> None:
+    def _restore(self, before: Configuration, previous: Generation | None, *, start: bool) -> None:
+        """Back to the generation before, from its record: what is on the disk may be left of an interrupted run."""
         place = self._place
         if previous is None:
             place.supervisor.stop(place.service)
-        place.files.write(before)
+            place.files.remove()
+        else:
+            place.files.write(configuration_of(previous, place.layout, before.secrets))
         place.supervisor.reload()
-        if previous is not None:
+        if previous is not None and start:
             self._bring_up(previous)
+        elif previous is not None:
+            place.supervisor.stop(place.service)
 
     def _timed(self, step: str, act: t.Callable[[], Result]) -> Result:
         self._step = step
@@ -174,3 +188,19 @@ class Activation:
             return act()
         finally:
             self.steps.append({"step": step, "seconds": round(time.monotonic() - started, 3)})
+
+
+def _as_error(failure: BaseException) -> LlmError:
+    if isinstance(failure, LlmError):
+        return failure
+    if isinstance(failure, KeyboardInterrupt):
+        return LlmError("interrupted", "it was interrupted.")
+    explained = explain(failure) if isinstance(failure, OSError) else None
+    return explained or LlmError("internal_error", f"{type(failure).__name__}: {failure}.")
+
+
+def _after(previous: Generation | None, *, start: bool) -> str:
+    if previous is None:
+        return ""
+    state = "serves again" if start else "is configured again, and stopped as it was"
+    return f"Generation {previous.number} (model {previous.model.name}) {state}."

@@ -40,9 +40,9 @@ from .._host.process import definition_text
 from .._host.store import Store
 from .._host.supervisors import choose
 from .activate import Activation, Patience, Proven
-from .runtime_place import RuntimePlace, settings_of
+from .runtime_place import RuntimePlace, configuration_of, settings_of
 
-_HEADING = "Written by llmops.fleet at activation; changes by hand are lost."
+_SECRETS_HEADING = "Written by llmops.fleet. Secrets of this runtime; changes by hand are lost."
 # Seconds that another task on the same runtime may keep us waiting.
 _LOCK_TIMEOUT = 900.0
 
@@ -188,7 +188,7 @@ class RuntimeTask:
             environment=variables,
             definition=definition,
         )
-        files = Configuration(definition, environment_file.render(variables, _HEADING), self._secrets(engine), folder)
+        files = configuration_of(candidate, self._layout, self._secrets(engine))
         return Wanted(spec, candidate, files)
 
     def _model(self, spec: RuntimeSpec) -> InstalledModel:
@@ -236,7 +236,7 @@ class RuntimeTask:
         variables = {name: str(value) for name, value in (more or {}).items()}
         if api_key:
             variables[engine.api_key_variable] = api_key
-        return environment_file.render(variables, _HEADING) if variables else None
+        return environment_file.render(variables, _SECRETS_HEADING) if variables else None
 
     @staticmethod
     def _api_key(engine: Engine, secrets: str | None) -> str:

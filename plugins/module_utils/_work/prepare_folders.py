@@ -7,7 +7,8 @@ import typing as t
 
 from .._core.outcome import Outcome
 from .._host import tree
-from .._host.place import has_systemd, layout_here, python_ready
+from .._host.place import layout_here, python_ready
+from .._host.supervisors import choose
 
 
 class FoldersTask:
@@ -41,6 +42,6 @@ class LayoutTask:
         result = {
             "layout": self._layout.as_dict(),
             "venv_ready": python_ready(self._layout),
-            "supervisor": "systemd" if has_systemd() else "process",
+            "supervisor": choose("auto", self._layout).name,
         }
         return Outcome(False, result=result)

@@ -6,17 +6,20 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from .._core.environment_file import render
 from .._core.errors import LlmError
 from .._core.generation import Generation
 from .._core.layout import Layout, unit_name
 from .._core.ports import Endpoint, Engine, Health, Served, Service, Settings, Supervisor
 from .._core.status import Observation
 from .._host import processes
-from .._host.configuration import ConfigurationFiles
+from .._host.configuration import Configuration, ConfigurationFiles
 from .._host.durable import read_text
 from .._host.generations import Generations
 from .._host.keeper import parse_environment
 from .._host.ownership import owner_of
+
+_HEADING = "Written by llmops.fleet at activation; changes by hand are lost."
 
 
 class RuntimePlace:
@@ -72,6 +75,16 @@ def _served(engine: Engine, endpoint: Endpoint) -> tuple[Served | None, str | No
         return engine.served(endpoint), None
     except LlmError as failure:
         return None, failure.what
+
+
+def configuration_of(generation: Generation, layout: Layout, secrets: str | None) -> Configuration:
+    """The files that make a generation the one that serves; secrets are not part of its record."""
+    return Configuration(
+        definition=generation.definition,
+        environment=render(generation.environment, _HEADING),
+        secrets=secrets,
+        engine_folder=f"{layout.engines}/{generation.engine}/{generation.engine_version}",
+    )
 
 
 def settings_of(generation: Generation) -> Settings:

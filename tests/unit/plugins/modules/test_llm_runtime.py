@@ -258,6 +258,40 @@ def test_a_key_is_needed_and_shown_nowhere(
     assert not [process for process in psutil.process_iter() if "secret-key" in " ".join(_words(process))]
 
 
+def test_an_interrupted_activation_is_put_right(runtime: Run, first: dict[str, t.Any], prefix: Path) -> None:
+    """As after kill -9 between writing and proving: the files are of a generation that never was proven."""
+    runtime(**first)
+    path = prefix / "etc/llm/runtimes/chat.env"
+    good = path.read_text()
+    path.write_text(good.replace("alpha", "gamma"))
+    result = runtime(model="gamma")
+    assert result["rolled_back"] is True
+    assert path.read_text() == good
+    assert runtime()["changed"] is False
+
+
+def test_a_full_disk_while_writing_is_rolled_back(
+    runtime: Run, first: dict[str, t.Any], free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ansible_collections.llmops.fleet.plugins.module_utils._host import configuration
+
+    runtime(**first)
+    write, calls = configuration.write_text, []
+
+    def full(path: Path, text: str, **words: t.Any) -> None:
+        calls.append(path)
+        if len(calls) == 1:
+            raise OSError(28, "No space left on device", str(path))
+        write(path, text, **words)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(configuration, "write_text", full)
+        result = runtime(model="beta")
+    assert result["reason"] == "no_space"
+    assert result["rolled_back"] is True
+    assert says(free_port, "alpha")
+
+
 def test_a_newer_engine_is_taken_and_given_up_again(runtime: Run, first: dict[str, t.Any], prefix: Path) -> None:
     runtime(**first)
     engines = prefix / "opt/llm/engines/llama_cpp"

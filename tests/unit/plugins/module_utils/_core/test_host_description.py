@@ -56,6 +56,9 @@ PROBLEMS: dict[str, tuple[tuple[t.Any, ...], t.Any, str]] = {
     "bad runtime name": (("runtimes", 0, "name"), "a/b", "runtime name"),
     "unknown proof": (("runtimes", 0, "proof"), "maybe", "proof 'maybe'"),
     "unknown store key": (("store", "limit"), 1, "unknown key 'limit'"),
+    "store no record": (("store",), "abc", "llm_store must be a record"),
+    "unknown profile": (("profile",), "fool", "llm_profile 'fool'"),
+    "extra without a name": (("models_extra",), [{"model": "x"}], "with a name"),
     "no list": (("models",), "qwen", "must be a list"),
     "no record": (("runtimes", 0), "chat", "not a record"),
 }
