@@ -41,10 +41,14 @@ packages() {
         command -v "${pair%%=*}" >/dev/null || [ -x "/usr/sbin/${pair%%=*}" ] || [ -x "/usr/lib/podman/${pair%%=*}" ] || missing+=("${pair#*=}")
     done
     [ ${#missing[@]} = 0 ] && return 0
-    command -v apt-get >/dev/null || fail "these packages are missing: ${missing[*]}"
+    install "${missing[@]}"
+}
+
+install() {
+    command -v apt-get >/dev/null || fail "these packages are missing: $*"
     as_root apt-get update -qq
-    DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-install-recommends "${missing[@]}" >.cache/apt.log 2>&1 ||
-        fail "apt-get could not install ${missing[*]}: $(tail -n 1 .cache/apt.log)"
+    DEBIAN_FRONTEND=noninteractive as_root apt-get install -y -qq --no-install-recommends "$@" >.cache/apt.log 2>&1 ||
+        fail "apt-get could not install $*: $(tail -n 1 .cache/apt.log)"
 }
 
 lint() {
@@ -71,6 +75,8 @@ lint() {
 
 unit() {
     prepare
+    # llama.cpp's wheel takes the OpenMP runtime from the system.
+    python -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null || install libgomp1
     title "unit and contract tests"
     pytest -q -n 2
 }
