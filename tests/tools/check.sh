@@ -105,15 +105,17 @@ build() {
     title "build, install, read"
     rm -rf .cache/build
     ansible-galaxy collection build --output-path .cache/build
-    ansible-galaxy collection install --offline --collections-path .cache/build/installed .cache/build/*.tar.gz
+    # Only there: the checkout itself must not count as installed.
+    export ANSIBLE_COLLECTIONS_PATH=$top/.cache/build/installed
+    ansible-galaxy collection install --offline --collections-path "$ANSIBLE_COLLECTIONS_PATH" .cache/build/*.tar.gz
     local unwanted
     unwanted=$(tar -tzf .cache/build/*.tar.gz | grep -E '\.(gguf|safetensors|pyc)$|\.venv|\.cache|\.demo' || true)
     [ -z "$unwanted" ] || fail "the archive holds $unwanted"
     cd /
-    export ANSIBLE_COLLECTIONS_PATH=$top/.cache/build/installed
-    ansible-doc -t module llmops.fleet.llm_model | grep -q 'proven byte by byte' || fail "ansible-doc does not show llm_model"
+    local name shown
+    shown=$(ansible-doc -t module llmops.fleet.llm_model)
+    [[ $shown == *"EXAMPLES:"*"RETURN VALUES:"* ]] || fail "ansible-doc does not show llm_model"
     ansible-doc -t role llmops.fleet.llm_host >/dev/null
-    local name
     for name in site switch status remove; do
         ansible-playbook -i "$top/inventories/example" "llmops.fleet.$name" --syntax-check >/dev/null
     done
