@@ -149,9 +149,10 @@ fi
 
 mkdir -p "$log" "$demo/models"
 printf '[defaults]\nmodule_compression = ZIP_STORED\n[connection]\npipelining = true\n' >"$ANSIBLE_CONFIG"
+# The signal can come while a step's output goes to its log: the terminal is kept under a number of its own.
+exec 3>&2
 interrupted() {
-    say ""
-    say "demo: interrupted. Run 'make demo' again to go on, or 'make demo-clean' to remove what is there." >&2
+    printf '\n%s\n' "demo: interrupted. Run 'make demo' again to go on, or 'make demo-clean' to remove what is there." >&3
     exit 130
 }
 trap interrupted INT TERM
