@@ -4,21 +4,15 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import time
 import typing as t
-from dataclasses import dataclass
 from pathlib import Path
 
-from .._core import environment_file
-from .._core.clock import written
 from .._core.decision import ACTIVATE, KEEP, Decision, decide
 from .._core.errors import LlmError
-from .._core.generation import TRYING, Generation, ModelIdentity
-from .._core.model import InstalledModel
+from .._core.generation import Generation
 from .._core.outcome import Difference, Outcome
-from .._core.ports import Engine, Settings
+from .._core.ports import Engine
 from .._core.runtime import (
     STOP_TIMEOUT,
     RuntimeSpec,
@@ -31,29 +25,19 @@ from .._core.status import judge, record
 from .._engines.registry import engine_named
 from .._host import processes
 from .._host.configuration import Configuration
-from .._host.generations import Generations, active_generations
+from .._host.generations import Generations
 from .._host.keeper import parse_environment
 from .._host.lock import hold
 from .._host.ownership import Owner, owner_of
 from .._host.place import layout_here
-from .._host.process import definition_text
 from .._host.store import Store
 from .._host.supervisors import choose
 from .activate import Activation, Patience, Proven
-from .runtime_place import RuntimePlace, configuration_of, settings_of
+from .runtime_place import RuntimePlace, settings_of
+from .wanted_runtime import Wanted, api_key_in, check_served_names, want
 
-_SECRETS_HEADING = "Written by llmops.fleet. Secrets of this runtime; changes by hand are lost."
 # Seconds that another task on the same runtime may keep us waiting.
 _LOCK_TIMEOUT = 900.0
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be: the spec, its generation (not yet numbered as active) and the files that make it so."""
-
-    spec: RuntimeSpec
-    candidate: Generation
-    files: Configuration
 
 
 class RuntimeTask:
@@ -64,20 +48,27 @@ class RuntimeTask:
         self._name = check_runtime_name(params["name"])
         self._layout = layout_here(params.get("prefix") or "")
         self._store = Store(params.get("store") or self._layout.store, owner_of(self._layout.user))
-        self._active = Generations(self._layout, self._name).active()
-        remembered = self._active.spec if self._active else {}
-        wish = params.get("supervisor") or remembered.get("supervisor") or "auto"
-        grace = params.get("stop_timeout") or remembered.get("stop_timeout") or STOP_TIMEOUT
-        self._place = RuntimePlace(self._name, self._layout, choose(wish, self._layout), int(grace))
+        self._active: Generation | None = None
 
     def run(self, *, check_mode: bool) -> Outcome:
         act = {"started": self._start, "restarted": self._start, "stopped": self._stop, "absent": self._remove}
         state = self._params["state"]
         if check_mode:
+            self._look()
             return act[state](True)
         lock = Path(self._layout.run) / f"{self._name}.lock"
         with hold(lock, what=f"Runtime {self._name}", timeout=_LOCK_TIMEOUT, owner=Owner()):
+            # Only now: another task may just have activated something else.
+            self._look()
             return act[state](False)
+
+    def _look(self) -> None:
+        """Find what serves, and who keeps it."""
+        self._active = Generations(self._layout, self._name).active()
+        remembered = self._active.spec if self._active else {}
+        wish = self._params.get("supervisor") or remembered.get("supervisor") or "auto"
+        grace = self._params.get("stop_timeout") or remembered.get("stop_timeout") or STOP_TIMEOUT
+        self._place = RuntimePlace(self._name, self._layout, choose(wish, self._layout), int(grace))
 
     # --- started, restarted ---
 
@@ -86,16 +77,16 @@ class RuntimeTask:
         engine = self._engine(remembered)
         spec = complete(self._name, self._params, remembered, engine.default_port)
         check_options(spec, engine.option_types)
-        self._check_served_names(spec)
+        check_served_names(spec, self._layout)
         try:
-            wanted = self._wanted(spec, engine)
+            wanted = want(spec, engine, self._params, self._place, self._store, self._active)
         except LlmError as failure:
             # A model or engine that an earlier task of this very run would have brought is no failure yet.
             if check_mode and failure.reason in ("model_missing", "engine_missing"):
                 foreseen = Difference(f"runtime {self._name}", self._shown(None), {"model": spec.model})
                 return Outcome(True, result={"msg": f"Would activate {spec.model}"}, differences=(foreseen,))
             raise
-        check_exposure(spec, has_key=bool(self._api_key(engine, wanted.files.secrets)))
+        check_exposure(spec, has_key=bool(api_key_in(wanted.files.secrets, engine)))
         before = self._place.files.read()
         decision = self._decide(wanted, before, engine)
         differences = self._differences(before, wanted, decision)
@@ -159,97 +150,6 @@ class RuntimeTask:
         if not name:
             raise LlmError("runtime_missing", f"Runtime {self._name} is not on this host, and no engine was given.")
         return engine_named(name)
-
-    def _wanted(self, spec: RuntimeSpec, engine: Engine) -> Wanted:
-        model = self._model(spec)
-        subject = f"Runtime {self._name}"
-        try:
-            model_path = engine.model_path(model)
-        except LlmError as failure:
-            raise failure.about(subject) from None
-        folder = f"{self._layout.engines}/{spec.engine}/{spec.engine_version}"
-        if not os.access(f"{folder}/{engine.executable}", os.X_OK):
-            raise LlmError(
-                "engine_missing", f"{subject}: the engine's program {folder}/{engine.executable} is not there."
-            )
-        settings = Settings(model_path, spec.served_names, spec.host, spec.port, spec.context_length, spec.options)
-        variables = {**engine.environment(settings), **spec.environment}
-        definition = self._definition(spec, engine)
-        candidate = Generation(
-            number=self._place.generations.next_number(),
-            runtime=self._name,
-            time=written(time.time()),
-            status=TRYING,
-            engine=spec.engine,
-            engine_version=spec.engine_version,
-            model=_identity(model, model_path),
-            served_names=spec.served_names,
-            spec=spec.as_dict(),
-            environment=variables,
-            definition=definition,
-        )
-        files = configuration_of(candidate, self._layout, self._secrets(engine))
-        return Wanted(spec, candidate, files)
-
-    def _model(self, spec: RuntimeSpec) -> InstalledModel:
-        manifest = self._store.manifest()
-        model = manifest.models.get(spec.model)
-        if model is None:
-            have = ", ".join(sorted(manifest.models)) or "none"
-            raise LlmError(
-                "model_missing",
-                f"Runtime {self._name}: the model {spec.model} is not in the store {self._store.path} (it has: {have}).",
-            )
-        if not self._store.intact(model):
-            raise LlmError(
-                "model_missing",
-                f"Runtime {self._name}: files of the model {spec.model} are missing in {model.folder}.",
-                remedy="Pull the model again.",
-            )
-        return model
-
-    def _definition(self, spec: RuntimeSpec, engine: Engine) -> str:
-        if self._place.supervisor.name == "systemd":
-            text = self._params.get("unit") or (self._active.definition if self._active else None)
-            if not text:
-                raise LlmError(
-                    "invalid_input",
-                    f"Runtime {self._name}: the supervisor systemd needs the text of a unit, and none was given.",
-                    remedy="Use the role llm_service, or pass unit.",
-                )
-            return text if text.endswith("\n") else text + "\n"
-        executable = f"{self._layout.engine_link(self._name)}/{engine.executable}"
-        service = owner_of(self._layout.user)
-        return definition_text(
-            command=engine.command(executable, spec.options, spec.extra_args),
-            layout=self._layout,
-            runtime=self._name,
-            user=self._layout.user if service.uid is not None else None,
-            stop_timeout=spec.stop_timeout,
-        )
-
-    def _secrets(self, engine: Engine) -> str | None:
-        """The secrets file as it is to be; as it is where nothing was said of secrets."""
-        api_key, more = self._params.get("api_key"), self._params.get("secrets")
-        if api_key is None and more is None:
-            return self._place.files.read().secrets
-        variables = {name: str(value) for name, value in (more or {}).items()}
-        if api_key:
-            variables[engine.api_key_variable] = api_key
-        return environment_file.render(variables, _SECRETS_HEADING) if variables else None
-
-    @staticmethod
-    def _api_key(engine: Engine, secrets: str | None) -> str:
-        return parse_environment(secrets or "").get(engine.api_key_variable, "")
-
-    def _check_served_names(self, spec: RuntimeSpec) -> None:
-        for other in active_generations(self._layout):
-            taken = sorted(set(other.served_names) & set(spec.served_names))
-            if other.runtime != self._name and taken:
-                raise LlmError(
-                    "served_name_taken",
-                    f"Runtime {self._name}: the served name {taken[0]} belongs to runtime {other.runtime}.",
-                )
 
     def _check_port(self, spec: RuntimeSpec) -> None:
         process = self._place.supervisor.process(self._name)
@@ -332,19 +232,6 @@ class RuntimeTask:
             result["generation"] = generation.number
             result["reply"] = proven.reply
         return Outcome(decision.changes, result=result, differences=differences)
-
-
-def _identity(model: InstalledModel, path: str) -> ModelIdentity:
-    return ModelIdentity(
-        name=model.name,
-        provider=model.provider,
-        model=model.model,
-        revision=model.revision,
-        sha256=model.sha256,
-        folder=model.folder,
-        path=path,
-        size_bytes=model.size,
-    )
 
 
 def _line(text: str | None) -> str | None:

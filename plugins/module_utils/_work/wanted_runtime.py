@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a runtime is to be: its next generation, and the files that make it so."""
+
+from __future__ import annotations
+
+import os
+import time
+import typing as t
+from dataclasses import dataclass
+
+from .._core.clock import written
+from .._core.environment_file import render
+from .._core.errors import LlmError
+from .._core.generation import TRYING, Generation, ModelIdentity
+from .._core.layout import Layout
+from .._core.model import InstalledModel
+from .._core.ports import Engine, Settings
+from .._core.runtime import RuntimeSpec
+from .._host.configuration import Configuration
+from .._host.generations import active_generations
+from .._host.keeper import parse_environment
+from .._host.ownership import owner_of
+from .._host.process import definition_text
+from .._host.store import Store
+from .runtime_place import RuntimePlace, configuration_of
+
+_SECRETS_HEADING = "Written by llmops.fleet. Secrets of this runtime; changes by hand are lost."
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be: the spec, its generation (not yet numbered as active) and the files that make it so."""
+
+    spec: RuntimeSpec
+    candidate: Generation
+    files: Configuration
+
+
+def want(
+    spec: RuntimeSpec,
+    engine: Engine,
+    params: t.Mapping[str, t.Any],
+    place: RuntimePlace,
+    store: Store,
+    active: Generation | None,
+) -> Wanted:
+    """What is to be, from the spec, the store and the installed engine; only reads.
+
+    Raises `model_missing`, `model_unsuitable` or `engine_missing` before anything is touched.
+    """
+    model = _model(spec, store)
+    subject = f"Runtime {spec.name}"
+    try:
+        model_path = engine.model_path(model)
+    except LlmError as failure:
+        raise failure.about(subject) from None
+    folder = f"{place.layout.engines}/{spec.engine}/{spec.engine_version}"
+    if not os.access(f"{folder}/{engine.executable}", os.X_OK):
+        raise LlmError("engine_missing", f"{subject}: the engine's program {folder}/{engine.executable} is not there.")
+    settings = Settings(model_path, spec.served_names, spec.host, spec.port, spec.context_length, spec.options)
+    variables = {**engine.environment(settings), **spec.environment}
+    definition = _definition(spec, engine, params, place, active)
+    candidate = Generation(
+        number=place.generations.next_number(),
+        runtime=spec.name,
+        time=written(time.time()),
+        status=TRYING,
+        engine=spec.engine,
+        engine_version=spec.engine_version,
+        model=_identity(model, model_path),
+        served_names=spec.served_names,
+        spec=spec.as_dict(),
+        environment=variables,
+        definition=definition,
+    )
+    files = configuration_of(candidate, place.layout, _secrets(engine, params, place))
+    return Wanted(spec, candidate, files)
+
+
+def _model(spec: RuntimeSpec, store: Store) -> InstalledModel:
+    manifest = store.manifest()
+    model = manifest.models.get(spec.model)
+    if model is None:
+        have = ", ".join(sorted(manifest.models)) or "none"
+        raise LlmError(
+            "model_missing",
+            f"Runtime {spec.name}: the model {spec.model} is not in the store {store.path} (it has: {have}).",
+        )
+    if not store.intact(model):
+        raise LlmError(
+            "model_missing",
+            f"Runtime {spec.name}: files of the model {spec.model} are missing in {model.folder}.",
+            remedy="Pull the model again.",
+        )
+    return model
+
+
+def _definition(
+    spec: RuntimeSpec,
+    engine: Engine,
+    params: t.Mapping[str, t.Any],
+    place: RuntimePlace,
+    active: Generation | None,
+) -> str:
+    if place.supervisor.name == "systemd":
+        text = params.get("unit") or (active.definition if active else None)
+        if not text:
+            raise LlmError(
+                "invalid_input",
+                f"Runtime {spec.name}: the supervisor systemd needs the text of a unit, and none was given.",
+                remedy="Use the role llm_service, or pass unit.",
+            )
+        return text if text.endswith("\n") else text + "\n"
+    executable = f"{place.layout.engine_link(spec.name)}/{engine.executable}"
+    service = owner_of(place.layout.user)
+    return definition_text(
+        command=engine.command(executable, spec.options, spec.extra_args),
+        layout=place.layout,
+        runtime=spec.name,
+        user=place.layout.user if service.uid is not None else None,
+        stop_timeout=spec.stop_timeout,
+    )
+
+
+def _secrets(engine: Engine, params: t.Mapping[str, t.Any], place: RuntimePlace) -> str | None:
+    """The secrets file as it is to be; as it is where nothing was said of secrets."""
+    api_key, more = params.get("api_key"), params.get("secrets")
+    if api_key is None and more is None:
+        return place.files.read().secrets
+    variables = {name: str(value) for name, value in (more or {}).items()}
+    if api_key:
+        variables[engine.api_key_variable] = api_key
+    return render(variables, _SECRETS_HEADING) if variables else None
+
+
+def api_key_in(secrets: str | None, engine: Engine) -> str:
+    return parse_environment(secrets or "").get(engine.api_key_variable, "")
+
+
+def check_served_names(spec: RuntimeSpec, layout: Layout) -> None:
+    for other in active_generations(layout):
+        taken = sorted(set(other.served_names) & set(spec.served_names))
+        if other.runtime != spec.name and taken:
+            raise LlmError(
+                "served_name_taken",
+                f"Runtime {spec.name}: the served name {taken[0]} belongs to runtime {other.runtime}.",
+            )
+
+
+def _identity(model: InstalledModel, path: str) -> ModelIdentity:
+    return ModelIdentity(
+        name=model.name,
+        provider=model.provider,
+        model=model.model,
+        revision=model.revision,
+        sha256=model.sha256,
+        folder=model.folder,
+        path=path,
+        size_bytes=model.size,
+    )
