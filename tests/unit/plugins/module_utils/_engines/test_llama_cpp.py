@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The client reads what a real llama-server was recorded to answer."""
+
+from __future__ import annotations
+
+import json
+import threading
+import typing as t
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
+from ansible_collections.llmops.fleet.plugins.module_utils._core.ports import Endpoint
+from ansible_collections.llmops.fleet.plugins.module_utils._engines.llama_cpp import LlamaCpp
+
+RECORDING = Path(__file__).resolve().parents[4] / "fixtures/contracts/llama_cpp/server.json"
+CASES = {case["case"]: case for case in json.loads(RECORDING.read_text())["cases"]}
+ENGINE = LlamaCpp()
+
+
+@pytest.fixture
+def recorded() -> t.Iterator[t.Callable[..., int]]:
+    """A server that answers each path as in the named cases; returns its port."""
+    servers: list[HTTPServer] = []
+
+    def serve(*names: str) -> int:
+        answers = {
+            (CASES[name]["request"]["method"], CASES[name]["request"]["path"]): CASES[name]["response"]
+            for name in names
+        }
+
+        class Replay(BaseHTTPRequestHandler):
+            def log_message(self, *_arguments: t.Any) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                answer = answers[self.command, self.path]
+                self.send_response(answer["status"])
+                self.send_header("Content-Type", answer["headers"]["Content-Type"])
+                self.end_headers()
+                self.wfile.write(answer["body"].encode())
+
+            do_POST = do_GET
+
+        server = HTTPServer(("127.0.0.1", 0), Replay)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        return int(server.server_address[1])
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_loading_is_told_from_ready(recorded: t.Callable[..., int]) -> None:
+    assert ENGINE.health(Endpoint("127.0.0.1", recorded("first answer while starting"))).state == "loading"
+    assert ENGINE.health(Endpoint("127.0.0.1", recorded("health"))).state == "ready"
+
+
+def test_what_it_serves(recorded: t.Callable[..., int]) -> None:
+    served = ENGINE.served(Endpoint("127.0.0.1", recorded("v1 models", "props"), "secret"))
+    assert served.names == ("alpha", "chat")
+    assert served.context_length == 256
+    assert served.model_path is not None
+    assert served.model_path.endswith("alpha.gguf")
+
+
+def test_a_wrong_key_is_said(recorded: t.Callable[..., int]) -> None:
+    with pytest.raises(LlmError, match="401"):
+        ENGINE.served(Endpoint("127.0.0.1", recorded("v1 models, wrong key"), "nope"))
+
+
+def test_a_reply_and_its_figures(recorded: t.Callable[..., int]) -> None:
+    reply = ENGINE.complete(Endpoint("127.0.0.1", recorded("chat"), "secret"), "alpha", 5)
+    assert reply.text == "Model alpha speaking from this host."
+    assert (reply.tokens, reply.finish_reason, reply.model) == (7, "stop", "alpha")
+
+
+def test_the_reply_never_names_what_was_asked(recorded: t.Callable[..., int]) -> None:
+    reply = ENGINE.complete(Endpoint("127.0.0.1", recorded("chat, unknown model name"), "secret"), "nonsense", 5)
+    assert reply.model == "alpha"
+
+
+def test_no_completion_is_no_proof(recorded: t.Callable[..., int]) -> None:
+    with pytest.raises(LlmError) as caught:
+        ENGINE.complete(Endpoint("127.0.0.1", recorded("chat without key")), "alpha", 5)
+    assert caught.value.reason == "proof_failed"
+    assert "Invalid API Key" in str(caught.value.details)
