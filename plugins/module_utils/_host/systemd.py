@@ -61,7 +61,11 @@ class Systemd:
     def stop(self, service: Service) -> None:
         unit = unit_name(service.name)
         self._call("disable", "--quiet", unit, may_fail=True)
+        # It fails for a unit that is not there, which is as well; what counts is that nothing runs.
         self._call("stop", unit, may_fail=True)
+        left = self.process(service.name)
+        if left.active:
+            raise LlmError("stop_failed", f"Runtime {service.name}: process {left.pid} of {unit} does not end.")
         self._call("reset-failed", unit, may_fail=True)
 
     def forget(self, runtime: str) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import typing as t
 from pathlib import Path
@@ -181,10 +180,10 @@ class RuntimeTask:
         folder = Path(self._layout.runtime_folder(self._name))
         there = place.files.existing() + ([str(folder)] if folder.exists() else [])
         if there and not check_mode:
-            with contextlib.suppress(FileNotFoundError):
-                place.supervisor.stop(place.service)
-                place.files.remove()
-                place.supervisor.forget(self._name)
+            place.supervisor.stop(place.service)
+            place.files.remove()
+            place.supervisor.forget(self._name)
+            if folder.exists():
                 shutil.rmtree(folder)
         shown = Difference(f"runtime {self._name}", {"paths": sorted(set(there))}, {"paths": []})
         return Outcome(bool(there), result={"msg": "Removed" if there else "Absent already"}, differences=(shown,))
