@@ -9,14 +9,14 @@ from ansible.errors import AnsibleFilterError
 
 from ..module_utils._core.host_description import merged, problems
 from ..module_utils._engines.registry import ENGINES
-from ..module_utils._sources.registry import SOURCES
+from ..module_utils._sources.registry import request_from
 
 
 def host_problems(description: t.Mapping[str, t.Any]) -> list[str]:
     """Sentences on what cannot work in `models`, `runtimes` and `store` of one host; empty when all fits."""
     ports = {name: engine.default_port for name, engine in ENGINES.items()}
     options = {name: engine.option_types for name, engine in ENGINES.items()}
-    return problems(description, sources=sorted(SOURCES), default_ports=ports, option_types=options)
+    return problems(description, check_model=request_from, default_ports=ports, option_types=options)
 
 
 def merge_by_name(

@@ -23,99 +23,32 @@ extends_documentation_fragment:
   - llmops.fleet.attributes.actiongroup_llm
   - llmops.fleet.place
   - llmops.fleet.place.store
+  - llmops.fleet.model
 options:
-  name:
-    description: >-
-      The model's name on this host; runtimes refer to it. Letters, digits, dash, underscore, dot, colon and slash.
-    type: str
-  source:
-    description: Where the bytes come from. V(file) is a file or folder on the host itself.
-    type: str
-    choices: [file, huggingface]
-    default: huggingface
-  model:
-    description: The repository, as C(organisation/name). Required with O(source=huggingface) and O(state=present).
-    type: str
-  revision:
-    description: Branch, tag or full commit. Only a full commit can never mean other bytes.
-    type: str
-    default: main
-  include:
-    description: Patterns of files to take, such as C(*q4_k_m*.gguf). All files if empty.
-    type: list
-    elements: str
-    default: []
-  exclude:
-    description: Patterns of files to leave out.
-    type: list
-    elements: str
-    default: []
-  path:
-    description: Absolute path of the file or folder with O(source=file).
-    type: path
-  sha256:
-    description: What the model must hash to. For several files it is the C(sha256) of the record.
-    type: str
-  allow_large:
-    description: The explicit yes to a model above O(max_model_gb).
-    type: bool
-    default: false
-  models:
-    description: A list of models, instead of a single one by the options above.
-    type: list
-    elements: dict
-    suboptions:
-      name:
-        description: See O(name).
-        type: str
-        required: true
-      source:
-        description: See O(source).
-        type: str
-        choices: [file, huggingface]
-        default: huggingface
-      model:
-        description: See O(model).
-        type: str
-      revision:
-        description: See O(revision).
-        type: str
-        default: main
-      include:
-        description: See O(include).
-        type: list
-        elements: str
-        default: []
-      exclude:
-        description: See O(exclude).
-        type: list
-        elements: str
-        default: []
-      path:
-        description: See O(path).
-        type: path
-      sha256:
-        description: See O(sha256).
-        type: str
-      allow_large:
-        description: See O(allow_large).
-        type: bool
-        default: false
   state:
-    description: Whether the models are to be in the store.
+    description:
+      - Whether the models are to be there.
+      - V(verified) also hashes what is there and repairs it.
     type: str
-    choices: [present, absent]
+    choices: [present, absent, verified]
     default: present
+  verify_share:
+    description: With O(state=verified), the share of a large file's parts that is hashed, drawn anew each time.
+    type: float
+    default: 1.0
   force:
     description: With O(state=absent), remove a model even if a runtime has it active.
     type: bool
     default: false
-  token:
-    description: The hub's access token. It is sent to the hub only and never shown.
-    type: str
-  endpoint:
-    description: The hub's URL, for a mirror. Default is E(HF_ENDPOINT) on the host, then the public hub.
-    type: str
+  token_file:
+    description: File on the host that holds the hub's token. E(HF_TOKEN) is looked at last.
+    type: path
+  hub_caches:
+    description: >-
+      Caches of the hub's own client on the host, whose files are taken up instead of fetched. The usual one if empty.
+    type: list
+    elements: path
+    default: []
   max_disk_gb:
     description: Limit of the whole store in GB (10^9 bytes); 0 means none.
     type: float
@@ -124,8 +57,19 @@ options:
     description: Size in GB above which a model needs O(allow_large); 0 means none.
     type: float
     default: 20
+  evict:
+    description: >-
+      Whether models that nobody uses make room when O(max_disk_gb) would be passed, least recently used first. Never one
+      that is pinned, active, kept for a rollback, or part of the task.
+    type: str
+    choices: [never, unused]
+    default: never
+  max_mb_per_second:
+    description: Limit of the transfer in MB (10^6 bytes) a second; 0 means none.
+    type: float
+    default: 0
   workers:
-    description: How many files are fetched at once.
+    description: How many connections are open at once; few files share them.
     type: int
     default: 4
   timeout:
@@ -187,11 +131,25 @@ plan:
         files_to_fetch: [qwen2.5-7b-instruct-q4_k_m.gguf]
         bytes_to_fetch: 4683073536
         bytes_here: 0
+        damaged: []
         refused: null
     bytes_to_fetch: 4683073536
     disk_before_gb: 0.0
     disk_after_gb: 4.683
     disk_limit_gb: 50.0
+    quota: within
+healed:
+  description: What of the manifest was not the truth about the disk and was put right.
+  returned: when there was something
+  type: list
+  elements: str
+  sample: [Model qwen is in /var/lib/llm/models/url/qwen@0123456789ab and the manifest did not know it.]
+notes:
+  description: What happened on the way and should be known, such as a damaged layer that was brought anew.
+  returned: when there was something
+  type: list
+  elements: str
+  sample: ["Model phi: one layer did not hash to its name; it was deleted and pulled again."]
 reason:
   description: A code for the failure, for playbooks that act on it.
   returned: failure
@@ -204,21 +162,11 @@ details:
   sample: {status: 403}
 """
 
-from ..module_utils._ansible.argspec import PREFIX, STORE
+from ..module_utils._ansible.argspec import MODEL, PREFIX, STORE
 from ..module_utils._ansible.run import run
 from ..module_utils._work.ensure_model import ModelTask
 
-MODEL_SPEC = {
-    "name": {"type": "str"},
-    "source": {"type": "str", "choices": ["file", "huggingface"], "default": "huggingface"},
-    "model": {"type": "str"},
-    "revision": {"type": "str", "default": "main"},
-    "include": {"type": "list", "elements": "str", "default": []},
-    "exclude": {"type": "list", "elements": "str", "default": []},
-    "path": {"type": "path"},
-    "sha256": {"type": "str"},
-    "allow_large": {"type": "bool", "default": False},
-}
+MODEL_SPEC = MODEL
 ARGUMENT_SPEC = {
     **PREFIX,
     **STORE,
@@ -228,10 +176,13 @@ ARGUMENT_SPEC = {
         "elements": "dict",
         "options": {**MODEL_SPEC, "name": {"type": "str", "required": True}},
     },
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "state": {"type": "str", "choices": ["present", "absent", "verified"], "default": "present"},
+    "verify_share": {"type": "float", "default": 1.0},
+    "token_file": {"type": "path", "no_log": False},
+    "hub_caches": {"type": "list", "elements": "path", "default": []},
+    "evict": {"type": "str", "choices": ["never", "unused"], "default": "never"},
+    "max_mb_per_second": {"type": "float", "default": 0},
     "force": {"type": "bool", "default": False},
-    "token": {"type": "str", "no_log": True},
-    "endpoint": {"type": "str"},
     "max_disk_gb": {"type": "float", "default": 50},
     "max_model_gb": {"type": "float", "default": 20},
     "workers": {"type": "int", "default": 4},

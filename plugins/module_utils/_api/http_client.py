@@ -1,23 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP over `requests`: sessions that retry with back-off, and downloads that go on where they broke off."""
+"""HTTP over `requests`: sessions that retry with back-off, and what answers and failures mean."""
 
 from __future__ import annotations
 
 import sys
-import time
 import typing as t
 
 from .._core.errors import LlmError
-from .._core.ports import Sink
 
 if t.TYPE_CHECKING:
     import requests
 
 # Answers after which the same request may succeed (RFC 9110, RFC 6585, RFC 8470).
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
-_BLOCK = 1 << 20
-# Breaks in a row without a single new byte after which a download is given up.
-_FRUITLESS = 5
+# Seconds that a server may have us wait by Retry-After; one that wants more is asked again by the next run.
+_LONGEST_WAIT = 120.0
 
 
 def _library() -> t.Any:
@@ -40,7 +37,12 @@ def session(*, retries: int = 5, connections: int = 8) -> requests.Session:
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
-    retry = Retry(
+    class Patient(Retry):
+        def get_retry_after(self, response: t.Any) -> float | None:
+            asked = super().get_retry_after(response)
+            return None if asked is None else min(float(asked), _LONGEST_WAIT)
+
+    retry = Patient(
         total=retries,
         connect=min(retries, 3),
         status_forcelist=RETRIED,
@@ -83,60 +85,37 @@ def _once(
         return answer.status_code, answer.text
 
 
-def download(
-    client: requests.Session, url: str, sink: Sink, *, size: int, headers: t.Mapping[str, str], timeout: float
-) -> None:
-    """Pour a file of `size` bytes into the sink, from the sink's offset on.
-
-    A break is answered by asking for the rest, as long as each try brings bytes. Credentials are dropped by
-    `requests` when a redirect leads to another host. Raises `transfer_failed`, or the error of the answer.
-    """
-    fruitless = 0
-    while sink.offset < size:
-        before = sink.offset
-        said = _pour_once(client, url, sink, headers=headers, timeout=timeout)
-        if sink.offset >= size:
-            return
-        fruitless = 0 if sink.offset > before else fruitless + 1
-        if fruitless >= _FRUITLESS:
-            raise LlmError(
-                "transfer_failed",
-                f"{sink.offset} of {size} bytes arrived from {_shown(url)}, then nothing more: {said}.",
-                bytes_received=sink.offset,
-                bytes_expected=size,
-            )
-        time.sleep(min(0.2 * 2**fruitless, 5))
-
-
-def _pour_once(client: requests.Session, url: str, sink: Sink, *, headers: t.Mapping[str, str], timeout: float) -> str:
+def failures() -> tuple[type[Exception], ...]:
+    """What a request raises that did not come to an answer."""
     from urllib3.exceptions import HTTPError as Urllib3Error
 
-    asked = {**headers, "Accept-Encoding": "identity"}
-    if sink.offset:
-        asked["Range"] = f"bytes={sink.offset}-"
-    try:
-        with client.get(url, headers=asked, stream=True, timeout=timeout) as answer:
-            if answer.status_code == 416 or (answer.status_code == 200 and sink.offset):
-                # The server cannot go on from there: from the first byte then.
-                sink.restart()
-                if answer.status_code == 416:
-                    return "the server refused the range"
-            elif answer.status_code not in (200, 206):
-                raise refused(answer.status_code, f"{_shown(url)}", dict(answer.headers))
-            elif answer.status_code == 206 and not _starts_at(answer.headers.get("Content-Range", ""), sink.offset):
-                sink.restart()
-                return "the server sent another range than asked"
-            while block := answer.raw.read(_BLOCK):
-                sink.write(block)
+    return (_library().RequestException, Urllib3Error)
+
+
+def explain(failure: Exception, place: str) -> LlmError | None:
+    """The error for a failure that no further try mends; None for one that may pass."""
+    library = _library()
+    if isinstance(failure, library.exceptions.SSLError):
+        return LlmError("tls_failed", f"{place}: its certificate could not be verified.", cause=str(failure)[:300])
+    if isinstance(failure, library.TooManyRedirects):
+        return LlmError("hub_error", f"{place} redirects without end.")
+    if isinstance(failure, (library.exceptions.InvalidURL, library.exceptions.InvalidSchema)):
+        return LlmError("invalid_input", f"{place} is no address that can be asked.")
+    return None
+
+
+def words(failure: Exception) -> str:
+    """A failure of the connection in a few words; never the address, where credentials may stand."""
+    text = repr(failure)
+    if "NameResolutionError" in text:
+        return "its name could not be resolved"
+    if "Connection refused" in text:
+        return "it refused the connection"
+    if "timed out" in text or "Timeout" in text:
+        return "it did not answer in time"
+    if "IncompleteRead" in text or "ProtocolError" in text or "ChunkedEncodingError" in text:
         return "the connection ended early"
-    except (_library().RequestException, Urllib3Error) as failure:
-        return f"{type(failure).__name__}"
-
-
-def _starts_at(content_range: str, offset: int) -> bool:
-    """Whether `bytes 10-99/100` starts at `offset`."""
-    unit, _space, span = content_range.partition(" ")
-    return unit == "bytes" and span.split("-")[0] == str(offset)
+    return type(failure).__name__
 
 
 def refused(status: int, place: str, headers: t.Mapping[str, str]) -> LlmError:
@@ -153,7 +132,7 @@ def refused(status: int, place: str, headers: t.Mapping[str, str]) -> LlmError:
     return LlmError("hub_error", f"{place} answered {status}.", status=status)
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """A URL for a message: without credentials and query, where signatures stand."""
     scheme, _separator, rest = url.split("?", maxsplit=1)[0].partition("://")
     return f"{scheme}://{rest.rpartition('@')[2]}"

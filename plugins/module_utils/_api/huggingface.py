@@ -11,6 +11,7 @@ import sys
 import time
 import typing as t
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import quote
 
 from .._core.digest import GIT_BLOB, SHA256, Digest
@@ -22,6 +23,12 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 # model_info is a bare GET in the client: no retry of its own (huggingface_hub 2.4 hf_api.py).
 _WAITS = (0.5, 1.0, 2.0)
 _LONGEST_WAIT = 60.0
+_BOUNDED_XET = {
+    "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "2",
+    "HF_XET_CLIENT_RETRY_BASE_DELAY": "500ms",
+    "HF_XET_TELEMETRY_ENABLED": "0",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,30 @@ def model_info(endpoint: str, model: str, revision: str, *, token: str, timeout:
         else:
             return HubModel(str(info.sha), tuple(_entry(sibling) for sibling in info.siblings or ()))
     raise AssertionError("the last round returns or raises")
+
+
+def hub_download(endpoint: str, model: str, commit: str, path: str, folder: Path, *, token: str) -> Path:
+    """Let the hub's own client bring one file below `folder`, by Xet where the hub offers it.
+
+    Its retries against a content store that cannot be reached take minutes by default (huggingface_hub 2.4 with
+    hf_xet 1.8: about 264 s a file); they are bounded here. Raises `transfer_failed` or the error of the answer.
+    """
+    for name, value in _BOUNDED_XET.items():
+        os.environ.setdefault(name, value)
+    library = _library()
+    client = library.HfApi(endpoint=endpoint, token=token or False)
+    try:
+        return Path(client.hf_hub_download(model, path, revision=commit, local_dir=folder))
+    except library.errors.HfHubHTTPError as failure:
+        status = failure.response.status_code if failure.response is not None else 0
+        raise _explain(failure, library, status, endpoint, model, commit) from None
+    except Exception as failure:
+        # hf_xet raises a bare RuntimeError, the client's transport errors of its own.
+        raise LlmError(
+            "transfer_failed",
+            f"file {path}: the hub's client could not bring it: {type(failure).__name__}: {str(failure)[:300]}.",
+            remedy="Use transfer: http, or allow the way to the hub's content store.",
+        ) from None
 
 
 def _library() -> t.Any:

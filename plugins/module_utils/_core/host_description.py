@@ -7,12 +7,13 @@ import typing as t
 from collections import Counter
 
 from .errors import LlmError
-from .model import ModelRequest
 from .reference import check_name
 from .runtime import PROOFS, SUPERVISORS, check_options, check_runtime_name, complete, is_loopback
 
 MODEL_KEYS = {
-    "name", "source", "model", "revision", "include", "exclude", "path", "sha256", "allow_large"
+    "name", "source", "model", "revision", "include", "exclude", "quantization", "path", "placement", "url", "mirrors",
+    "checksum_url", "sha256", "allow_large", "pinned", "capabilities", "refresh", "verify", "transfer", "insecure",
+    "create", "models_path", "executable", "endpoint", "token", "username", "password",
 }  # fmt: skip
 RUNTIME_KEYS = {
     "name", "engine", "engine_version", "model", "initial_model", "served_names", "host", "port", "context_length",
@@ -29,11 +30,14 @@ Record = t.Mapping[str, t.Any]
 def problems(
     description: Record,
     *,
-    sources: t.Sequence[str],
+    check_model: t.Callable[[Record], object],
     default_ports: t.Mapping[str, int],
     option_types: t.Mapping[str, t.Mapping[str, str]],
 ) -> list[str]:
-    """Every problem as one sentence; an empty list means that the roles can begin."""
+    """Every problem as one sentence; an empty list means that the roles can begin.
+
+    `check_model` raises the error of a model that cannot be asked for like that.
+    """
     models = description.get("models") or []
     extra = description.get("models_extra") or []
     runtimes = description.get("runtimes") or []
@@ -57,7 +61,7 @@ def problems(
         [str(runtime.get("name")) for runtime in runtimes], "The runtime name '{0}' is used {1} times in llm_runtimes."
     )
     for model in models:
-        found += _model_problems(model, sources)
+        found += _model_problems(model, check_model)
     names = {str(model.get("name")) for model in models}
     for runtime in runtimes:
         found += _runtime_problems(runtime, names, default_ports, option_types)
@@ -94,14 +98,10 @@ def _doubles(values: t.Sequence[str], sentence: str) -> list[str]:
     return [sentence.format(value, count) for value, count in Counter(values).items() if count > 1]
 
 
-def _model_problems(model: Record, sources: t.Sequence[str]) -> list[str]:
-    place = f"Model {model['name']} in llm_models"
-    found = _unknown_keys(model, MODEL_KEYS, place)
-    source = model.get("source") or "huggingface"
-    if source not in sources:
-        return [*found, f"{place}: the source '{source}' is unknown; use one of {', '.join(sources)}."]
+def _model_problems(model: Record, check_model: t.Callable[[Record], object]) -> list[str]:
+    found = _unknown_keys(model, MODEL_KEYS, f"Model {model['name']} in llm_models")
     try:
-        ModelRequest.from_params(model)
+        check_model(model)
     except LlmError as failure:
         found.append(str(failure))
     return found

@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Models: what was asked for, what a source says it is, and what the store has."""
+"""Models: what a source says one is, and what the host has."""
 
 from __future__ import annotations
 
 import hashlib
 import typing as t
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
 from .digest import Digest
 from .errors import LlmError
-from .reference import ModelReference, check_name
 
 GB = 1_000_000_000
+# What a model counts as in a plan where nobody can say how large it is.
+ASSUMED_SIZE = 4 * GB
+INSTALLED, FAILED = "installed", "failed"
 CAPABILITIES = (
     "supports_system_role",
     "allowed_roles",
@@ -24,60 +25,6 @@ CAPABILITIES = (
     "supports_structured_output",
     "supports_reasoning",
 )
-
-
-@dataclass(frozen=True)
-class ModelRequest:
-    """One model as a user asks for it. `path` is for the source `file`, `sha256` for a single file."""
-
-    name: str
-    reference: ModelReference
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-    path: str = ""
-    sha256: str = ""
-    allow_large: bool = False
-
-    def __str__(self) -> str:
-        return f"Model {self.name} ({self.reference})"
-
-    def wants(self, file: str) -> bool:
-        """Whether a file of the repository is part of the choice; patterns are shell-like and match the path."""
-        chosen = not self.include or any(fnmatchcase(file, pattern) for pattern in self.include)
-        return chosen and not any(fnmatchcase(file, pattern) for pattern in self.exclude)
-
-    @property
-    def selection(self) -> dict[str, list[str]]:
-        return {"include": list(self.include), "exclude": list(self.exclude)}
-
-    @classmethod
-    def from_params(cls, params: t.Mapping[str, t.Any]) -> ModelRequest:
-        """Build from module parameters; raises `invalid_name` or `invalid_input`."""
-        name = check_name(params.get("name") or "", "Model name")
-        source = params.get("source") or "huggingface"
-        path = params.get("path") or ""
-        model = params.get("model") or ""
-        if source == "file":
-            if not path.startswith("/"):
-                raise LlmError(
-                    "invalid_input",
-                    f"Model {name} (file): path '{path}' is not absolute.",
-                    remedy="Give the file's or folder's absolute path on the host as path.",
-                )
-            model, revision = path, ""
-        else:
-            check_name(model, f"Model {name} ({source}): model")
-            revision = params.get("revision") or "main"
-            check_name(revision, f"Model {name} ({source}): revision")
-        return cls(
-            name=name,
-            reference=ModelReference(source, model, revision),
-            include=tuple(params.get("include") or ()),
-            exclude=tuple(params.get("exclude") or ()),
-            path=path,
-            sha256=(params.get("sha256") or "").lower(),
-            allow_large=bool(params.get("allow_large")),
-        )
 
 
 @dataclass(frozen=True)
@@ -98,19 +45,36 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Resolved:
-    """An exact revision with its files. `origin` lets a source see next time, cheaply, that nothing moved."""
+    """An exact revision with its files. `origin` lets a source see next time, cheaply, that nothing moved.
+
+    For a program that keeps its own bytes: `held` says that it has this revision whole, `here` which of the files it
+    has, `declared_size` how many bytes it says there are where it does not list files. `damaged` names files that were
+    found not to be what they must be. An empty revision is one that only the pull can tell. `candidates` are files of
+    this host, outside the store, that should have the bytes of a digest.
+    """
 
     revision: str
     files: tuple[FileEntry, ...]
     origin: t.Mapping[str, t.Any] = field(default_factory=dict)
+    held: bool = False
+    here: frozenset[Digest] = frozenset()
+    declared_size: int | None = None
+    damaged: tuple[str, ...] = ()
+    capabilities: t.Mapping[str, t.Any] = field(default_factory=dict)
+    candidates: t.Mapping[Digest, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        return sum(entry.size for entry in self.files)
+        """Bytes; assumed where nobody says."""
+        if self.files:
+            return sum(entry.size for entry in self.files)
+        return ASSUMED_SIZE if self.declared_size is None else self.declared_size
 
     @property
     def sha256(self) -> str:
         """One hash that names these bytes: the file's own, or that of the sorted list for several."""
+        if not self.files:
+            return self.revision.partition(":")[2] or self.revision
         if len(self.files) == 1 and self.files[0].digest.algorithm == "sha256":
             return self.files[0].digest.value
         lines = "".join(sorted(f"{entry.digest}  {entry.path}\n" for entry in self.files))
@@ -143,31 +107,42 @@ class InstalledModel:
     installed_at: str
     origin: t.Mapping[str, t.Any] = field(default_factory=dict)
     display_name: str = ""
-    status: str = "installed"
+    status: str = INSTALLED
     runtime: str | None = None
-    capabilities: t.Mapping[str, t.Any] = field(default_factory=dict)
+    declared_size: int | None = None
+    pinned: bool = False
+    capabilities_read: t.Mapping[str, t.Any] = field(default_factory=dict)
+    capabilities_override: t.Mapping[str, t.Any] = field(default_factory=dict)
     extra: t.Mapping[str, t.Any] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
-        return sum(entry.size for entry in self.files)
+        """Bytes of the model, whoever keeps them."""
+        return sum(entry.size for entry in self.files) if self.files else self.declared_size or 0
+
+    @property
+    def kept_elsewhere(self) -> bool:
+        """Whether another program, or the user's own folder, has the bytes: they are no part of the store."""
+        return not self.folder
+
+    @property
+    def capabilities(self) -> dict[str, t.Any]:
+        """What the model can take: read from it, with the user's own word above that."""
+        return {key: self.capabilities_override.get(key, self.capabilities_read.get(key)) for key in CAPABILITIES}
+
+    @property
+    def root(self) -> str:
+        """The folder that the files' paths are relative to; empty where another program keeps them."""
+        return self.folder or str(self.origin.get("path") or "")
 
     @property
     def local_path(self) -> str:
         """What to hand to an engine: the file where there is one, else the folder."""
-        return f"{self.folder}/{self.files[0].path}" if len(self.files) == 1 else self.folder
+        return f"{self.root}/{self.files[0].path}" if len(self.files) == 1 and self.root else self.root
 
     @property
     def resolved(self) -> Resolved:
         return Resolved(self.revision, self.files, self.origin)
-
-    def answers(self, request: ModelRequest) -> bool:
-        """Whether the record came from the same question, so that only the revision can differ."""
-        return (
-            self.provider == request.reference.source
-            and self.model == request.reference.model
-            and dict(self.selection) == request.selection
-        )
 
     def as_dict(self) -> dict[str, t.Any]:
         return {
@@ -182,7 +157,11 @@ class InstalledModel:
             "size_bytes": self.size,
             "size_gb": round(self.size / GB, 3),
             "status": self.status,
-            "capabilities": {key: self.capabilities.get(key) for key in CAPABILITIES},
+            "capabilities": self.capabilities,
+            "capabilities_read": dict(self.capabilities_read),
+            "capabilities_override": dict(self.capabilities_override),
+            "pinned": self.pinned,
+            "declared_size": self.declared_size,
             "local_path": self.local_path,
             "folder": self.folder,
             "sha256": self.sha256,
@@ -194,7 +173,8 @@ class InstalledModel:
 
     @classmethod
     def from_dict(cls, record: t.Mapping[str, t.Any]) -> InstalledModel:
-        known = set(cls.__dataclass_fields__) | {"size_bytes", "size_gb", "local_path"}
+        """Read a record of this or another version: what it lacks is empty, what is unknown is kept."""
+        known = set(cls.__dataclass_fields__) | {"size_bytes", "size_gb", "local_path", "capabilities"}
         return cls(
             name=str(record["name"]),
             provider=str(record["provider"]),
@@ -202,19 +182,23 @@ class InstalledModel:
             requested_revision=str(record.get("requested_revision") or ""),
             revision=str(record.get("revision") or ""),
             selection=record.get("selection") or {"include": [], "exclude": []},
-            folder=str(record["folder"]),
+            folder=str(record.get("folder") or ""),
             files=tuple(FileEntry.from_dict(entry) for entry in record.get("files") or ()),
             sha256=str(record.get("sha256") or ""),
             installed_at=str(record.get("installed_at") or ""),
             origin=record.get("origin") or {},
             display_name=str(record.get("display_name") or ""),
-            status=str(record.get("status") or "installed"),
+            status=str(record.get("status") or INSTALLED),
             runtime=record.get("runtime"),
-            capabilities=record.get("capabilities") or {},
+            declared_size=record.get("declared_size"),
+            pinned=bool(record.get("pinned")),
+            capabilities_read=record.get("capabilities_read") or {},
+            capabilities_override=record.get("capabilities_override") or {},
             extra={key: value for key, value in record.items() if key not in known},
         )
 
 
 def total_size(records: t.Iterable[InstalledModel]) -> int:
-    """Bytes on the disk; a file that two names share counts once."""
-    return sum({(record.folder, entry.path): entry.size for record in records for entry in record.files}.values())
+    """Bytes of the store on the disk. The same bytes count once, whatever names they have: the store links them."""
+    own = (record for record in records if not record.kept_elsewhere)
+    return sum({entry.digest: entry.size for record in own for entry in record.files}.values())

@@ -9,42 +9,71 @@ from __future__ import annotations
 
 import typing as t
 from dataclasses import dataclass, field
+from pathlib import Path
 
-from .model import FileEntry, InstalledModel, ModelRequest, Resolved
+from .model import FileEntry, InstalledModel, Resolved
+from .reference import ModelReference
+from .request import ModelRequest
 
 
-class Sink(t.Protocol):
-    """Where the bytes of one file go. It knows how many proven-in-order bytes it has already."""
+class Origin(t.Protocol):
+    """Where the bytes of one file can be read, any range of them."""
 
     @property
-    def offset(self) -> int: ...
+    def connections(self) -> int:
+        """How many ranges may be read at once; 1 where the other side gives only the whole."""
 
-    def write(self, data: bytes) -> None: ...
-
-    def restart(self) -> None: ...
+    def read(self, start: int, stop: int) -> t.Iterator[bytes]:
+        """The bytes from `start` up to `stop`, in order; raises the error of the other side when they do not come."""
 
 
 class Workspace(t.Protocol):
     """What a source needs of the store while it fetches. The store implements it."""
 
-    def receive(self, entry: FileEntry, pour: t.Callable[[Sink], None]) -> None:
-        """Let `pour` write the file's bytes, prove them by the entry's digest, keep them under it."""
+    def receive(self, entry: FileEntry, origin: Origin) -> None:
+        """Read what is missing of the file, prove the whole by the entry's digest, keep it under that."""
+
+    def adopt(self, entry: FileEntry, path: Path) -> None:
+        """Take a file of this host whose bytes were just proven: shared where the file system can, else copied."""
+
+    def scratch(self, name: str) -> Path:
+        """A folder of the store for a program that writes files itself; emptied by the next run."""
 
     def discard(self, record: InstalledModel) -> None:
         """Remove the folder of a model that the store owns."""
 
 
+@dataclass(frozen=True)
+class Fetched:
+    """What is there now, and a sentence for everything on the way that a user should know."""
+
+    resolved: Resolved
+    notes: tuple[str, ...] = ()
+
+
 class Source(t.Protocol):
-    """Where model bytes come from. Registered in `_sources/registry.py`."""
+    """Where model bytes come from. Registered in `_sources/registry.py`.
+
+    `keeps_own_bytes` says that a program of the host has the bytes, and the store only a record. `exclusive` names
+    what one run at a time may change, beside the store; empty where there is nothing.
+    """
 
     name: str
+    keeps_own_bytes: bool
+
+    @property
+    def exclusive(self) -> str: ...
+
+    @staticmethod
+    def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
+        """Parse, check and normalise what a user said; raises `invalid_name` or `invalid_input`."""
 
     def resolve(self, request: ModelRequest, record: InstalledModel | None) -> Resolved:
         """The exact revision and files. Only reads; uses `record` to ask less where nothing can have moved."""
 
     def fetch(
         self, request: ModelRequest, resolved: Resolved, missing: t.Sequence[FileEntry], workspace: Workspace
-    ) -> None:
+    ) -> Fetched:
         """Bring the missing files' bytes."""
 
     def remove(self, record: InstalledModel, workspace: Workspace) -> None:
@@ -53,12 +82,16 @@ class Source(t.Protocol):
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What a user may say about all sources: seconds, counts and credentials."""
+    """What a user may say about all sources: addresses, credentials, seconds, counts, bytes a second."""
 
     endpoint: str = ""
     token: str = ""
+    username: str = ""
+    password: str = ""
     workers: int = 4
     timeout: float = 30.0
+    max_bytes_per_second: int = 0
+    hub_caches: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

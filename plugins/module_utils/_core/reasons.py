@@ -19,10 +19,14 @@ class Reason:
 
 REASONS: dict[str, Reason] = {
     "auth_error": Reason("The hub refused the credentials.", "Pass a valid hf_token (option token)."),
+    "checksum_missing": Reason(
+        "Nothing says what the file hashes to.", "Give sha256, or checksum_url with a list of checksums."
+    ),
     "checksum_mismatch": Reason(
         "The bytes are not the ones that were promised.", "Nothing was kept; run again, or check the source."
     ),
     "engine_missing": Reason("The engine's program is not where it should be.", "Run the engine's role first."),
+    "engine_too_old": Reason("The program is older than the model needs.", "Update it, or choose an older model."),
     "environment_failed": Reason(
         "A Python environment could not be made.", "Read the output above and check index, wheels and proxy options."
     ),
@@ -67,6 +71,10 @@ REASONS: dict[str, Reason] = {
         "Install the package that has it (libgomp.so.1: libgomp1 on Debian and Ubuntu, libgomp on RHEL).",
     ),
     "timeout": Reason("Something took longer than allowed.", "Raise the time limit, or look at the engine's log."),
+    "tls_failed": Reason(
+        "A server's certificate could not be verified.",
+        "Install the certificate authority on the host, or correct the address.",
+    ),
     "too_large": Reason("The model is above the size that needs a yes.", "Set allow_large: true to accept it."),
     "transfer_failed": Reason(
         "The bytes did not arrive.", "Run again: what has arrived is kept and the rest is fetched."
@@ -74,5 +82,6 @@ REASONS: dict[str, Reason] = {
     "unknown_engine": Reason("No such engine.", "Use one of the engines listed."),
     "unknown_source": Reason("No such source.", "Use one of the sources listed."),
     "unreachable": Reason("The other side could not be reached.", "Check address, network and proxy."),
+    "unsupported": Reason("This source cannot do that.", "Leave the option out, or use another source."),
     "venv_missing": Reason("The host's Python cannot make environments.", "Install its venv package."),
 }

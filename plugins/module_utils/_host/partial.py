@@ -3,56 +3,154 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import typing as t
 from pathlib import Path
 
+from .._core.chunks import CHUNK, Chunk, parse, render
 from .._core.errors import LlmError
 from .._core.model import FileEntry
+from .._core.ports import Origin
 from .durable import flush_folder
+from .ownership import Owner
 
 _BLOCK = 1 << 20
 
 
 class PartialFile:
-    """The sink of one file. Bytes are hashed as they are written, never again afterwards.
+    """Bytes are hashed as they are written, never again afterwards: the whole file and each part of it.
 
-    What an earlier process left is read once to carry its hash on; it is the only way to go on with a file
-    and still prove the whole.
+    What an earlier process left is read once, to carry the hash on. Parts that do not hash to what was written
+    down for them are `damaged`. Bytes that a killed process wrote after the last part it wrote down are kept on
+    trust: if the whole turns out wrong, they are the first to be fetched again.
     """
 
-    def __init__(self, folder: Path, entry: FileEntry) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        entry: FileEntry,
+        *,
+        chunks: Path | None = None,
+        owner: Owner | None = None,
+        chunk: int = CHUNK,
+    ) -> None:
         self._entry = entry
-        self.path = folder / f"{entry.digest.algorithm}-{entry.digest.value}.partial"
+        self._owner = owner or Owner()
+        self._chunk = chunk
+        self.path = partial_path(folder, entry)
+        self.chunks_path = chunks_path(chunks or folder, entry)
         self.proven = proven_path(folder, entry)
-        self._offset = 0
-        self.resumed = False
-        self._hash = entry.digest.hasher(entry.size)
+        self.damaged: list[Chunk] = []
+        self._suspect: list[Chunk] = []
         self._file: t.IO[bytes] | None = None
+        self._list: t.IO[str] | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        self._offset = 0
+        self._whole = self._entry.digest.hasher(self._entry.size)
+        self._part = hashlib.sha256()
+        self._part_start = 0
 
     @property
     def offset(self) -> int:
+        """How many bytes there are, from the first on."""
         return self._offset
 
     def __enter__(self) -> PartialFile:
-        self._file = self.path.open("a+b", buffering=0)
-        if self._file.seek(0, os.SEEK_END) > self._entry.size:
-            self._file.truncate(0)
-        self._file.seek(0)
-        while block := self._file.read(_BLOCK):
-            self._hash.update(block)
-            self._offset += len(block)
-        self.resumed = self._offset > 0
+        self.path.touch()
+        self._file = self.path.open("r+b", buffering=0)
+        listed = parse(_text(self.chunks_path))
+        kept = self._look(listed)
+        self._file.truncate(self._offset)
+        self._file.seek(self._offset)
+        if self._entry.size > self._chunk or kept:
+            text = render(kept)
+            if text != _text(self.chunks_path):
+                self.chunks_path.write_text(text, encoding="ascii")
+            self._list = self.chunks_path.open("a", encoding="ascii")
         return self
 
-    def __exit__(self, *_exception: object) -> None:
-        if self._file:
-            self._file.close()
-            self._file = None
+    def _look(self, listed: t.Sequence[Chunk]) -> list[Chunk]:
+        """Read what is there once: hash it on, and see which parts are not what they were."""
+        kept: list[Chunk] = []
+        for chunk in listed:
+            if chunk.stop > self._entry.size:
+                break
+            whole, part = self._whole.copy(), hashlib.sha256()
+            if self._read(chunk, whole, part) < chunk.length:
+                break
+            if part.hexdigest() != chunk.sha256:
+                self.damaged.append(chunk)
+            kept.append(chunk)
+            self._offset = self._part_start = chunk.stop
+            # From the first damaged part on, the hash of the whole can only go on when that part is mended.
+            if not self.damaged:
+                self._whole = whole
+        self._suspect = self._look_further()
+        return kept + self._suspect
 
-    def write(self, data: bytes) -> None:
+    def _look_further(self) -> list[Chunk]:
+        """Take up bytes that no part speaks for, as parts of their own."""
+        found: list[Chunk] = []
+        while self._offset < self._entry.size:
+            part, whole = hashlib.sha256(), self._whole.copy()
+            self._open.seek(self._offset)
+            asked = Chunk(self._offset, min(self._chunk, self._entry.size - self._offset), "")
+            length = self._read(asked, part, whole)
+            if not length:
+                break
+            found.append(Chunk(self._offset, length, part.hexdigest()))
+            self._offset = self._part_start = found[-1].stop
+            if not self.damaged:
+                self._whole = whole
+        return found
+
+    def _read(self, chunk: Chunk, *hashers: t.Any) -> int:
+        left = chunk.length
+        while left and (block := self._open.read(min(_BLOCK, left))):
+            for hasher in hashers:
+                hasher.update(block)
+            left -= len(block)
+        return chunk.length - left
+
+    @property
+    def _open(self) -> t.IO[bytes]:
         if self._file is None:
             raise ValueError("the file is not open")
+        return self._file
+
+    def __exit__(self, *_exception: object) -> None:
+        with contextlib.suppress(OSError):
+            # A part that is not whole is worth keeping too; on a full disk its bytes are simply fetched again.
+            if self._offset > self._part_start:
+                self._end_part()
+        for file in (self._file, self._list):
+            if file:
+                with contextlib.suppress(OSError):
+                    file.close()
+        self._file = self._list = None
+
+    def mend(self, origin: Origin) -> None:
+        """Fetch the damaged parts, and only them, into their places."""
+        if not self.damaged:
+            return
+        for chunk in self.damaged:
+            data = b"".join(origin.read(chunk.start, chunk.stop))
+            self._open.seek(chunk.start)
+            self._open.write(data)
+            self._note(Chunk(chunk.start, chunk.length, hashlib.sha256(data).hexdigest()))
+        self.damaged = []
+        # Once more over the whole: its hash stopped at the first damaged part.
+        end = self._offset
+        self._forget()
+        self._open.seek(0)
+        self._read(Chunk(0, end, ""), self._whole)
+        self._offset = self._part_start = end
+
+    def write(self, data: bytes) -> None:
         if self._offset + len(data) > self._entry.size:
             raise LlmError(
                 "transfer_failed",
@@ -60,35 +158,84 @@ class PartialFile:
             )
         view = memoryview(data)
         while view:
+            room = self._part_start + self._chunk - self._offset
             # An unbuffered file may take less than it is given, most of all when the disk fills up.
-            written = self._file.write(view)
-            self._hash.update(view[:written])
+            written = self._open.write(view[:room]) or 0
+            self._whole.update(view[:written])
+            self._part.update(view[:written])
             self._offset += written
             view = view[written:]
+            if self._offset == self._part_start + self._chunk:
+                self._end_part()
+
+    def _end_part(self) -> None:
+        length = self._offset - self._part_start
+        if self._list is None and self._offset < self._entry.size:
+            # A small file has no list, until a run leaves off in it.
+            self._list = self.chunks_path.open("a", encoding="ascii")
+        self._note(Chunk(self._part_start, length, self._part.hexdigest()))
+        self._part, self._part_start = hashlib.sha256(), self._offset
+
+    def _note(self, *chunks: Chunk) -> None:
+        if self._list:
+            self._list.write(render(chunks))
+            self._list.flush()
 
     def restart(self) -> None:
-        """Forget what is there; the next byte is the first."""
-        if self._file is None:
-            raise ValueError("the file is not open")
-        self._file.truncate(0)
-        self._offset = 0
-        self.resumed = False
-        self._hash = self._entry.digest.hasher(self._entry.size)
+        """Forget what is there; the next byte is the first. The old file stays with whoever else has it open."""
+        self._open.close()
+        self.path.unlink(missing_ok=True)
+        self._file = self.path.open("x+b", buffering=0)
+        self.damaged, self._suspect = [], []
+        self._forget()
+        if self._list:
+            self._list.truncate(0)
 
     def prove(self) -> bool:
-        """Keep the file as proven if it is whole and right; drop it if it is whole and wrong."""
-        if self._file is None or self._offset != self._entry.size:
+        """Keep the file as proven if it is whole and right; what is whole and wrong is damaged, or dropped.
+
+        False with `damaged` parts asks for another `mend`; without them the next byte is the first.
+        """
+        if self._offset != self._entry.size:
             raise LlmError(
                 "transfer_failed",
                 f"File {self._entry.path}: {self._offset} of {self._entry.size} bytes arrived.",
             )
-        if self._hash.hexdigest() != self._entry.digest.value:
-            self.restart()
+        if self._whole.hexdigest() != self._entry.digest.value:
+            if self._suspect:
+                self.damaged, self._suspect = self._suspect, []
+            else:
+                self.restart()
             return False
-        os.fsync(self._file.fileno())
+        if self._offset > self._part_start and self._list:
+            self._end_part()
+        self._part_start = self._offset
+        os.fsync(self._open.fileno())
+        os.fchmod(self._open.fileno(), 0o440)
+        self._owner.give(self.path)
         os.replace(self.path, self.proven)
         flush_folder(self.path.parent)
+        if self._entry.size <= self._chunk:
+            # One part is the whole: its hash would say nothing new.
+            self.chunks_path.unlink(missing_ok=True)
         return True
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def partial_path(folder: Path, entry: FileEntry) -> Path:
+    """Where a file's bytes are on their way in."""
+    return folder / f"{entry.digest.algorithm}-{entry.digest.value}.partial"
+
+
+def chunks_path(folder: Path, entry: FileEntry) -> Path:
+    """Where the hashes of a file's parts stand."""
+    return folder / f"{entry.digest.algorithm}-{entry.digest.value}.chunks"
 
 
 def proven_path(folder: Path, entry: FileEntry) -> Path:

@@ -9,52 +9,77 @@ import shutil
 import typing as t
 from pathlib import Path
 
+from .._api.local_file import LocalFile
+from .._core.chunks import CHUNK
 from .._core.digest import Digest
 from .._core.errors import LlmError
 from .._core.manifest import Manifest
 from .._core.model import FileEntry, InstalledModel
-from .._core.ports import Sink
-from .durable import flush_folder, read_text, write_text
+from .._core.ports import Origin
+from .catalogue import Catalogue, Reading
+from .durable import flush_folder
+from .hashing import Damage, inspect, side_by_side
+from .linking import clone, link_own, link_shared
 from .lock import hold
 from .ownership import Owner, make_folder
-from .partial import PartialFile, proven_path
+from .partial import PartialFile, chunks_path, partial_path, proven_path
+from .read_ahead import blocks
 
-# A wrong byte in a resumed file may be an old one: once more from the first byte, and then it is the source's.
+# A wrong byte may have been made on the way: once more from the first byte, and then it is the source's.
 _ATTEMPTS = 2
 
 
 class Store:
     """All paths are below `path`; nothing outside it is ever written or removed."""
 
-    def __init__(self, path: str, owner: Owner) -> None:
+    def __init__(self, path: str, owner: Owner, *, chunk: int = CHUNK) -> None:
         self.path = Path(path)
         self._owner = owner
+        self._chunk = chunk
         self._partial = self.path / "partial"
-        self._manifest = self.path / "manifest.json"
+        self._chunks = self.path / "chunks"
+        self._catalogue = Catalogue(self.path, owner)
 
     # --- looking (check mode does only this) ---
 
     def manifest(self) -> Manifest:
-        text = read_text(self._manifest)
-        return Manifest() if text is None else Manifest.parse(text, str(self._manifest))
+        return self._catalogue.read().manifest
 
-    def proven(self, files: t.Iterable[FileEntry]) -> set[Digest]:
-        """The digests whose bytes lie proven and uncommitted."""
-        return {entry.digest for entry in files if _size(proven_path(self._partial, entry)) == entry.size}
+    def reading(self) -> Reading:
+        """The manifest, with what had to be put right to have it."""
+        return self._catalogue.read()
+
+    def copies(self, files: t.Iterable[FileEntry], records: t.Iterable[InstalledModel]) -> dict[Digest, Path]:
+        """Where the store has the bytes of these files already: proven and uncommitted, or part of a model."""
+        found = {
+            file.digest: proven_path(self._partial, file)
+            for file in files
+            if _size(proven_path(self._partial, file)) == file.size
+        }
+        wanted = {file.digest for file in files} - set(found)
+        for record in records if wanted else ():
+            for entry in record.files:
+                path = Path(record.folder or "/nonexistent") / entry.path
+                if entry.digest in wanted and entry.digest not in found and _size(path) == entry.size:
+                    found[entry.digest] = path
+        return found
 
     def intact(self, record: InstalledModel) -> bool:
         """Whether every file of the record is there with its size."""
-        return all(_size(Path(record.folder) / entry.path) == entry.size for entry in record.files)
+        return all(_size(Path(record.root) / entry.path) == entry.size for entry in record.files)
 
-    def present(self, record: InstalledModel) -> set[Digest]:
-        """The digests of a model's files that are there with their size."""
-        folder = Path(record.folder)
-        return {entry.digest for entry in record.files if _size(folder / entry.path) == entry.size}
+    def damages(self, record: InstalledModel, share: float) -> list[Damage]:
+        """The files of a model whose bytes are not what they must be; reads them all, or a random share."""
+
+        def look(entry: FileEntry) -> Damage | None:
+            return inspect(Path(record.root) / entry.path, entry, chunks_path(self._chunks, entry), share)
+
+        return [damage for damage in side_by_side(look, record.files) if damage]
 
     def arrived(self, entry: FileEntry) -> int:
         """How many bytes of a file an earlier run left."""
-        size = _size(self._partial / f"{entry.digest.algorithm}-{entry.digest.value}.partial")
-        return size if size is not None and size <= entry.size else 0
+        size = _size(partial_path(self._partial, entry))
+        return 0 if size is None or size > entry.size else size
 
     def free(self) -> int:
         """Free bytes of the file system, also before the store exists."""
@@ -67,24 +92,30 @@ class Store:
 
     @contextlib.contextmanager
     def locked(self, timeout: float) -> t.Iterator[None]:
-        for folder in (self.path, self._partial):
+        for folder in (self.path, self._partial, self._chunks):
             make_folder(folder, self._owner)
-        with hold(
-            self.path / "locks" / "store.lock", what=f"The store {self.path}", timeout=timeout, owner=self._owner
-        ):
+        lock = self.path / "locks" / "store.lock"
+        with hold(lock, what=f"The store {self.path}", timeout=timeout, owner=self._owner):
+            self._sweep()
             yield
 
-    def receive(self, entry: FileEntry, pour: t.Callable[[Sink], None]) -> None:
+    def _sweep(self) -> None:
+        """Remove what a killed run was about to remove."""
+        for pattern in ("*.removed", "*.staging", "*.scratch"):
+            for folder in self._partial.glob(pattern):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def receive(self, entry: FileEntry, origin: Origin) -> None:
         """See `Workspace.receive`; raises `checksum_mismatch` when the source's bytes are not the promised ones."""
         for _attempt in range(_ATTEMPTS):
-            with PartialFile(self._partial, entry) as sink:
-                resumed = sink.resumed
-                if sink.offset < entry.size or not entry.size:
-                    pour(sink)
-                if sink.prove():
+            with self._open(entry) as file:
+                self._fill(file, entry, origin)
+                if file.prove():
                     return
-            if not resumed:
-                break
+                if file.damaged:
+                    self._fill(file, entry, origin)
+                    if file.prove():
+                        return
         raise LlmError(
             "checksum_mismatch",
             f"File {entry.path}: the bytes do not hash to the promised {entry.digest}.",
@@ -92,7 +123,32 @@ class Store:
             expected=str(entry.digest),
         )
 
-    def commit(self, record: InstalledModel, old: InstalledModel | None, at: str) -> Manifest:
+    def adopt(self, entry: FileEntry, path: Path) -> None:
+        """Take the bytes of a file outside the store that was just seen to hash to the entry's digest."""
+        target = proven_path(self._partial, entry)
+        target.unlink(missing_ok=True)
+        if clone(path, target):
+            target.chmod(0o440)
+            self._owner.give(target)
+        elif not link_shared(path, target):
+            self.receive(entry, LocalFile(path))
+
+    def reopen(self, record: InstalledModel, damage: Damage) -> None:
+        """Make a damaged file one that is on its way in again, so that only its wrong parts are fetched."""
+        partial = partial_path(self._partial, damage.entry)
+        if damage.bytes == damage.entry.size or partial.exists():
+            return
+        path = Path(record.folder) / damage.entry.path
+        if path.stat().st_nlink > 1 and not clone(path, partial):
+            # Somebody else's name for these bytes as well: what is mended must not change under it.
+            shutil.copyfile(path, partial)
+        elif not partial.exists():
+            link_own(path, partial)
+        partial.chmod(0o640)
+
+    def commit(
+        self, record: InstalledModel, old: InstalledModel | None, copies: t.Mapping[Digest, Path], at: str
+    ) -> Manifest:
         """Make the proven files a model: one rename, then the manifest. A reader never sees half of it.
 
         Files are linked, not moved, so that a kill before the manifest is written loses nothing.
@@ -104,19 +160,20 @@ class Store:
         for entry in record.files:
             target = staging / entry.path
             make_folder(target.parent, self._owner)
-            _link(self._bytes_of(entry, old), target)
-            target.chmod(0o440)
-            self._owner.give(target)
+            proven = proven_path(self._partial, entry)
+            link_own(proven if proven.exists() else copies[entry.digest], target)
         for parent in sorted({(staging / entry.path).parent for entry in record.files} | {staging}):
             flush_folder(parent)
         make_folder(folder.parent, self._owner)
+        manifest = self.manifest()
+        self._catalogue.note(record, manifest)
         if folder.exists():
             # Another choice of this revision lives here too, or a file of ours was damaged.
             self._merge(staging, folder, record)
         else:
             os.replace(staging, folder)
         flush_folder(folder.parent)
-        manifest = self.manifest().with_model(record, at)
+        manifest = manifest.with_model(record, at)
         self.write_manifest(manifest)
         for entry in record.files:
             proven_path(self._partial, entry).unlink(missing_ok=True)
@@ -125,8 +182,27 @@ class Store:
             _unlink_files(folder, old, needed)
         return manifest
 
+    def scratch(self, name: str) -> Path:
+        """See `Workspace.scratch`."""
+        folder = self._partial / f"{name}.scratch"
+        make_folder(folder, self._owner)
+        return folder
+
     def write_manifest(self, manifest: Manifest) -> None:
-        write_text(self._manifest, manifest.render(), mode=0o644, owner=self._owner)
+        self._catalogue.write(manifest)
+
+    def note(self, record: InstalledModel, manifest: Manifest) -> None:
+        """Write down anew what a folder of models is."""
+        if record.folder:
+            self._catalogue.note(record, manifest)
+
+    def forget(self, record: InstalledModel, manifest: Manifest) -> None:
+        """Take a model out of its folder's record; `manifest` is the one without it."""
+        others = [other for other in manifest.models.values() if other.folder == record.folder]
+        if record.folder and others:
+            self._catalogue.note(others[0], manifest)
+        elif record.folder:
+            self._catalogue.forget(record)
 
     def discard(self, record: InstalledModel) -> None:
         """Remove a model's folder if it really is below the store; links are removed, not followed."""
@@ -138,7 +214,8 @@ class Store:
                 f"Model {record.name}: its folder {folder} is not inside the store {self.path}; nothing was removed.",
                 remedy="Correct the manifest by hand.",
             )
-        others = self.manifest().others_files(record)
+        manifest = self.manifest()
+        others = manifest.others_files(record)
         if others:
             _unlink_files(folder, record, others)
         elif folder.exists():
@@ -147,6 +224,19 @@ class Store:
             # Out of sight in one step; then the slow part.
             os.replace(folder, doomed)
             shutil.rmtree(doomed)
+        kept = {entry.digest for other in manifest.models.values() for entry in other.files}
+        for entry in record.files:
+            if entry.digest not in kept:
+                chunks_path(self._chunks, entry).unlink(missing_ok=True)
+
+    def _fill(self, file: PartialFile, entry: FileEntry, origin: Origin) -> None:
+        file.mend(origin)
+        if file.offset < entry.size:
+            for block in blocks(origin, file.offset, entry.size):
+                file.write(block)
+
+    def _open(self, entry: FileEntry) -> PartialFile:
+        return PartialFile(self._partial, entry, chunks=self._chunks, owner=self._owner, chunk=self._chunk)
 
     def _merge(self, staging: Path, folder: Path, record: InstalledModel) -> None:
         for entry in record.files:
@@ -155,13 +245,6 @@ class Store:
             os.replace(staging / entry.path, target)
             flush_folder(target.parent)
         shutil.rmtree(staging)
-
-    def _bytes_of(self, entry: FileEntry, old: InstalledModel | None) -> Path:
-        proven = proven_path(self._partial, entry)
-        if proven.exists() or old is None:
-            return proven
-        same = next(other for other in old.files if other.digest == entry.digest)
-        return Path(old.folder) / same.path
 
 
 def _unlink_files(folder: Path, record: InstalledModel, needed: t.Container[str]) -> None:
@@ -175,13 +258,3 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except PermissionError:
-        raise
-    except OSError:
-        # Some file systems have no hard links.
-        shutil.copyfile(source, target)

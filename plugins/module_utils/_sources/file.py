@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A file or folder that is on the host already: copied into the store and proven on the way."""
+"""A file or folder that is on the host already: copied into the store, linked there, or used where it is."""
 
 from __future__ import annotations
 
@@ -7,21 +7,38 @@ import hashlib
 import typing as t
 from pathlib import Path
 
+from .._api.local_file import LocalFile
 from .._core.digest import SHA256, Digest
 from .._core.errors import LlmError
-from .._core.model import FileEntry, InstalledModel, ModelRequest, Resolved
-from .._core.ports import Sink, SourceOptions, Workspace
+from .._core.model import FileEntry, InstalledModel, Resolved
+from .._core.ports import Fetched, SourceOptions, Workspace
+from .._core.reference import ModelReference
+from .._core.request import ModelRequest
 
 _BLOCK = 1 << 20
+COPY, LINK, REFERENCE = PLACEMENTS = ("copy", "link", "reference")
 
 
 class File:
     """The revision is the content's own hash, so the same bytes are the same model wherever they lie."""
 
     name = "file"
+    keeps_own_bytes = False
+    exclusive = ""
 
     def __init__(self, options: SourceOptions) -> None:
         del options
+
+    @staticmethod
+    def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
+        path = params.get("path") or ""
+        if not path.startswith("/"):
+            raise LlmError(
+                "invalid_input",
+                f"Model {params.get('name')} (file): path '{path}' is not absolute.",
+                remedy="Give the file's or folder's absolute path on the host as path.",
+            )
+        return ModelReference("file", path, "")
 
     def resolve(self, request: ModelRequest, record: InstalledModel | None) -> Resolved:
         root = Path(request.path)
@@ -31,33 +48,34 @@ class File:
         if not found:
             raise LlmError("path_missing", f"the path {root} holds no file that is asked for.")
         signature = {path: _signature(file) for path, file in found.items()}
-        if record and record.answers(request) and record.origin.get("signature") == signature:
-            resolved = record.resolved
+        in_place = request.details.get("placement") == REFERENCE
+        if record and request.answered_by(record) and record.origin.get("signature") == signature:
+            entries = record.files
         else:
             entries = tuple(
                 FileEntry(path, file.stat().st_size, Digest(SHA256, _sha256(file))) for path, file in found.items()
             )
-            resolved = Resolved("", entries, {"signature": signature})
-            resolved = Resolved(resolved.sha256, entries, resolved.origin)
-        return resolved
+        origin: dict[str, t.Any] = {"signature": signature}
+        if in_place:
+            origin["path"] = str(root if root.is_dir() else root.parent)
+        resolved = Resolved("", entries)
+        return Resolved(resolved.sha256, entries, origin, held=in_place)
 
     def fetch(
         self, request: ModelRequest, resolved: Resolved, missing: t.Sequence[FileEntry], workspace: Workspace
-    ) -> None:
-        del resolved
+    ) -> Fetched:
         files = _files(Path(request.path))
-        for entry in missing:
-
-            def pour(sink: Sink, path: Path = files[entry.path]) -> None:
-                with path.open("rb") as source:
-                    source.seek(sink.offset)
-                    while block := source.read(_BLOCK):
-                        sink.write(block)
-
-            workspace.receive(entry, pour)
+        for entry in missing if not resolved.held else ():
+            if request.details.get("placement") == LINK:
+                workspace.adopt(entry, files[entry.path])
+            else:
+                workspace.receive(entry, LocalFile(files[entry.path]))
+        return Fetched(resolved)
 
     def remove(self, record: InstalledModel, workspace: Workspace) -> None:
-        workspace.discard(record)
+        # What is used in place is the user's own and stays.
+        if not record.kept_elsewhere:
+            workspace.discard(record)
 
 
 def _files(root: Path) -> dict[str, Path]:

@@ -7,18 +7,33 @@ import typing as t
 
 from .._core.errors import LlmError
 from .._core.ports import Source, SourceOptions
+from .._core.request import ModelRequest
 from .file import File
 from .huggingface import HuggingFace
+from .url import Url
 
-SOURCES: dict[str, t.Callable[[SourceOptions], Source]] = {
+SOURCES: dict[str, type[t.Any]] = {
     File.name: File,
     HuggingFace.name: HuggingFace,
+    Url.name: Url,
 }
+DEFAULT = HuggingFace.name
 
 
 def source_named(name: str, options: SourceOptions) -> Source:
+    made: Source = _class(name)(options)
+    return made
+
+
+def request_from(params: t.Mapping[str, t.Any]) -> ModelRequest:
+    """One model as a user describes it; raises `unknown_source`, `invalid_name` or `invalid_input`."""
+    reference = _class(params.get("source") or DEFAULT).reference(params)
+    return ModelRequest.from_params(params, reference)
+
+
+def _class(name: str) -> type[t.Any]:
     try:
-        return SOURCES[name](options)
+        return SOURCES[name]
     except KeyError:
         raise LlmError(
             "unknown_source", f"The source '{name}' is unknown.", remedy=f"Use one of: {', '.join(sorted(SOURCES))}."

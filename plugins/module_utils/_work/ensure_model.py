@@ -3,66 +3,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 from .._core.clock import written
 from .._core.errors import LlmError
 from .._core.manifest import Manifest
-from .._core.model import GB, InstalledModel, ModelRequest, Resolved, check_files
+from .._core.model import GB, INSTALLED, InstalledModel
 from .._core.outcome import Outcome
-from .._core.plan import Limits, Plan, Step, judge, plan_absent, plan_present
-from .._core.ports import Source, SourceOptions
-from .._core.reference import check_name, folder_name
-from .._host.generations import active_generations, kept_generations
+from .._core.plan import Plan, Step
+from .._core.ports import Fetched
+from .._host.generations import kept_generations
+from .._host.lock import hold
 from .._host.ownership import owner_of
 from .._host.place import layout_here
+from .._host.reservation import reserved
 from .._host.store import Store
-from .._sources.registry import source_named
+from .model_order import Order
+from .plan_models import Planner
+from .read_capabilities import read_capabilities
 
-# A revision in a folder's name: a commit whole, as hubs' caches have it; a content hash by its first 12.
-_SHORT_HASH = 12
 # The manifest's mark on a revision that was replaced and is kept for a rollback.
 _SUPERSEDED = "superseded_by"
-
-
-@dataclass(frozen=True)
-class Order:
-    """What one task asks: the models, the state, the limits, in the module's own units (GB, seconds)."""
-
-    requests: tuple[ModelRequest, ...]
-    names: tuple[str, ...]
-    state: str
-    force: bool
-    max_disk_gb: float
-    max_model_gb: float
-    lock_timeout: float
-    options: SourceOptions
-
-    @classmethod
-    def from_params(cls, params: t.Mapping[str, t.Any]) -> Order:
-        items = params["models"] if params.get("models") is not None else [params]
-        absent = params["state"] == "absent"
-        names = tuple(check_name(item.get("name") or "", "Model name") for item in items)
-        double = next((name for name in names if names.count(name) > 1), None)
-        if double:
-            raise LlmError("invalid_input", f"The model name '{double}' is used twice in one list.")
-        return cls(
-            requests=() if absent else tuple(ModelRequest.from_params(item) for item in items),
-            names=names,
-            state=params["state"],
-            force=bool(params["force"]),
-            max_disk_gb=float(params["max_disk_gb"]),
-            max_model_gb=float(params["max_model_gb"]),
-            lock_timeout=float(params["lock_timeout"]),
-            options=SourceOptions(
-                endpoint=params.get("endpoint") or "",
-                token=params.get("token") or "",
-                workers=max(1, int(params["workers"])),
-                timeout=float(params["timeout"]),
-            ),
-        )
 
 
 class ModelTask:
@@ -71,9 +36,11 @@ class ModelTask:
     def __init__(self, params: t.Mapping[str, t.Any]) -> None:
         self._order = Order.from_params(params)
         self._layout = layout_here(params.get("prefix") or "")
-        self._store = Store(params.get("store") or self._layout.store, owner_of(self._layout.user))
-        self._sources: dict[str, Source] = {}
-        self._resolved: dict[str, Resolved] = {}
+        self._owner = owner_of(self._layout.user)
+        self._store = Store(params.get("store") or self._layout.store, self._owner)
+        self._planner = Planner(self._order, self._layout, self._store)
+        self._wishes = {wish.request.name: wish for wish in self._order.wishes}
+        self._notes: list[str] = []
 
     def run(self, *, check_mode: bool) -> Outcome:
         """Plan, and unless in check mode carry the plan out under the store's lock.
@@ -81,128 +48,123 @@ class ModelTask:
         The plan is made under the lock, so that two runs at once cannot both take the last free bytes. A run
         that finds nothing to do never takes it.
         """
-        plan = self._plan()
+        plan = self._planner.plan()
         if plan.refusal:
             raise self._failure(plan.refusal.error(), plan)
-        if not plan.changes or check_mode:
+        if check_mode or not (plan.changes or self._planner.healed):
             return self._outcome(plan, self._foreseen(plan))
-        with self._store.locked(self._order.lock_timeout):
-            plan = self._plan()
+        with self._alone():
+            plan = self._planner.plan()
             if plan.refusal:
                 raise self._failure(plan.refusal.error(), plan)
             manifest = self._carry_out(plan)
         return self._outcome(plan, manifest)
 
-    # --- deciding ---
-
-    def _plan(self) -> Plan:
-        manifest = self._store.manifest()
+    @contextlib.contextmanager
+    def _alone(self) -> t.Iterator[None]:
+        """Hold the store, and every program whose models are to change; always in the same order."""
+        programs = {self._planner.source_of(wish).exclusive for wish in self._order.wishes}
         if self._order.state == "absent":
-            users = {generation.model.name: generation.runtime for generation in active_generations(self._layout)}
-            steps = [
-                plan_absent(name, manifest.models.get(name), users.get(name), self._order.force)
-                for name in self._order.names
-            ]
-        else:
-            steps = [self._plan_one(request, manifest) for request in self._order.requests]
-        limits = Limits(int(self._order.max_disk_gb * GB), int(self._order.max_model_gb * GB), self._free(steps))
-        return judge(steps, manifest, limits, str(self._store.path))
-
-    def _free(self, steps: t.Sequence[Step]) -> int:
-        """Free bytes, counting what has arrived of the files to come: those bytes are taken already."""
-        arrived = sum(self._store.arrived(entry) for step in steps for entry in step.fetch)
-        return self._store.free() + arrived
-
-    def _plan_one(self, request: ModelRequest, manifest: Manifest) -> Step:
-        record = manifest.models.get(request.name)
-        resolved = self._resolve(request, record)
-        here = self._store.proven(resolved.files)
-        intact = record is not None and self._store.intact(record)
-        if record is not None:
-            here |= self._store.present(record)
-        step = plan_present(request, resolved, record, here, intact)
-        if step.action != "fetch":
-            return step
-        return replace(step, after=self._record(request, resolved, record))
-
-    def _resolve(self, request: ModelRequest, record: InstalledModel | None) -> Resolved:
-        if request.name in self._resolved:
-            return self._resolved[request.name]
-        try:
-            resolved = self._source(request.reference.source).resolve(request, record)
-        except LlmError as failure:
-            raise failure.about(str(request)) from None
-        check_files(resolved.files, str(request))
-        if request.sha256 and resolved.sha256 != request.sha256:
-            raise LlmError(
-                "checksum_mismatch",
-                f"{request}: the source offers the sha256 {resolved.sha256}, {request.sha256} was asked for.",
-                remedy="Correct sha256, or the revision; nothing was fetched.",
-            )
-        self._resolved[request.name] = resolved
-        return resolved
-
-    def _source(self, name: str) -> Source:
-        if name not in self._sources:
-            self._sources[name] = source_named(name, self._order.options)
-        return self._sources[name]
-
-    def _record(self, request: ModelRequest, resolved: Resolved, old: InstalledModel | None) -> InstalledModel:
-        reference = request.reference
-        if reference.source == "file":
-            folder = f"file/{folder_name(request.name)}@{resolved.revision[:_SHORT_HASH]}"
-        else:
-            folder = f"{reference.source}/{folder_name(reference.model)}@{resolved.revision}"
-        return InstalledModel(
-            name=request.name,
-            provider=reference.source,
-            model=reference.model,
-            requested_revision=reference.revision,
-            revision=resolved.revision,
-            selection=request.selection,
-            folder=f"{self._store.path}/{folder}",
-            files=resolved.files,
-            sha256=resolved.sha256,
-            installed_at="",
-            origin=resolved.origin,
-            display_name=old.display_name if old else "",
-            capabilities=old.capabilities if old else {},
-            extra=old.extra if old else {},
-        )
+            records = self._store.manifest().models
+            providers = {records[name].provider for name in self._order.names if name in records}
+            programs = {self._planner.source(name, self._order.options).exclusive for name in providers}
+        with contextlib.ExitStack() as held:
+            held.enter_context(self._store.locked(self._order.lock_timeout))
+            for program in sorted(programs - {""}):
+                lock = Path(self._layout.run) / "locks" / f"{program}.lock"
+                timeout = self._order.lock_timeout
+                held.enter_context(hold(lock, what=f"The program {program}", timeout=timeout, owner=self._owner))
+            yield
 
     # --- doing ---
 
     def _carry_out(self, plan: Plan) -> Manifest:
         manifest = self._store.manifest()
-        done = 0
-        for step in plan.steps:
-            try:
-                if step.action == "remove":
-                    manifest = self._remove(step)
-                elif step.action == "fetch":
-                    manifest = self._install(step)
-            except LlmError as failure:
-                subject = str(step.request) if step.request else f"Model {step.name}"
-                raise self._failure(failure.about(subject), plan, changed=done > 0) from None
-            done += step.changes
+        if self._planner.healed:
+            # First the truth about the disk, so that a failure below does not lose it again.
+            self._store.write_manifest(manifest)
+        done, left = 0, plan.bytes_to_fetch
+        with reserved(Path(self._layout.run), self._store.path, left, self._owner) as reserve:
+            for step in plan.steps:
+                try:
+                    manifest = self._take(step, manifest)
+                except LlmError as failure:
+                    subject = str(step.request) if step.request else f"Model {step.name}"
+                    changed = done > 0 or bool(self._planner.healed)
+                    raise self._failure(failure.about(subject), plan, changed=changed) from None
+                done += step.changes
+                left -= step.bytes_to_fetch
+                reserve(left)
+        return manifest
+
+    def _take(self, step: Step, manifest: Manifest) -> Manifest:
+        if step.action in ("remove", "evict"):
+            return self._remove(step)
+        if step.action in ("fetch", "repair"):
+            return self._install(step)
+        if step.action == "update" and step.after:
+            manifest = manifest.with_model(step.after, written(time.time()))
+            self._store.note(step.after, manifest)
+            self._store.write_manifest(manifest)
         return manifest
 
     def _install(self, step: Step) -> Manifest:
         request, resolved, after = step.request, step.resolved, step.after
         if request is None or resolved is None or after is None:
             raise ValueError("a step that fetches has request, resolution and record")
-        self._source(request.reference.source).fetch(request, resolved, step.fetch, self._store)
+        source = self._planner.source_of(self._wishes[step.name])
         now = written(time.time())
         old = step.before
-        manifest = self._store.commit(replace(after, installed_at=now), old, now)
-        if old and old.folder != after.folder:
+        if source.keeps_own_bytes:
+            fetched = source.fetch(request, resolved, step.fetch, self._store)
+            manifest = self._note(replace(after, installed_at=now), fetched, now)
+        else:
+            self._prepare(step, resolved.held)
+            fetched = source.fetch(request, resolved, step.fetch, self._store)
+            record = replace(after, installed_at=now)
+            if record.kept_elsewhere:
+                manifest = self._note(record, replace(fetched, resolved=resolved), now)
+            else:
+                manifest = self._store.commit(record, old, self._planner.copies, now)
+            record = replace(record, capabilities_read=read_capabilities(record))
+            manifest = manifest.with_model(record, now)
+            self._store.note(record, manifest)
+        self._notes += [f"Model {step.name}: {note}" for note in fetched.notes]
+        if old and old.folder and old.folder != after.folder:
             # A rollback may want the outgoing revision: it stays under a name of its own, and in the accounts.
             kept = replace(old, name=f"{old.name}:{old.revision[:8]}", extra={**old.extra, _SUPERSEDED: after.name})
             manifest = manifest.with_model(kept, now)
+            self._store.note(kept, manifest)
         wanted = {generation.model.folder for generation in kept_generations(self._layout)}
         for record in list(manifest.models.values()):
             if record.extra.get(_SUPERSEDED) == after.name and record.folder not in wanted:
                 manifest = self._give_up(record, manifest)
+        self._store.write_manifest(manifest)
+        return manifest
+
+    def _prepare(self, step: Step, held: bool) -> None:
+        """Bring what the host has already to where the source goes on from."""
+        planner = self._planner
+        for damage in planner.damages.get(step.name, ()):
+            if step.before:
+                self._store.reopen(step.before, damage)
+        for entry in step.resolved.files if step.resolved and not held else ():
+            if entry.digest in planner.adoptable:
+                self._store.adopt(entry, planner.adoptable[entry.digest])
+
+    def _note(self, record: InstalledModel, fetched: Fetched, now: str) -> Manifest:
+        """Write down a model whose bytes another program keeps, as that program says it is now."""
+        resolved = fetched.resolved
+        record = replace(
+            record,
+            revision=resolved.revision,
+            files=resolved.files,
+            sha256=resolved.sha256,
+            origin=resolved.origin,
+            declared_size=resolved.declared_size,
+            capabilities_read=resolved.capabilities or record.capabilities_read,
+        )
+        manifest = self._store.manifest().with_model(record, now)
         self._store.write_manifest(manifest)
         return manifest
 
@@ -214,8 +176,15 @@ class ModelTask:
     def _give_up(self, record: InstalledModel, manifest: Manifest) -> Manifest:
         """First the record, then the bytes: a reader never finds a model whose files are going."""
         manifest = manifest.without(record.name, written(time.time()))
-        self._store.write_manifest(manifest)
-        self._source(record.provider).remove(record, self._store)
+        source = self._planner.source(record.provider, self._order.options)
+        if record.kept_elsewhere:
+            # The other program can refuse; then the model is still there, and so is its record.
+            source.remove(record, self._store)
+            self._store.write_manifest(manifest)
+        else:
+            self._store.forget(record, manifest)
+            self._store.write_manifest(manifest)
+            source.remove(record, self._store)
         return manifest
 
     # --- reporting ---
@@ -223,21 +192,26 @@ class ModelTask:
     def _foreseen(self, plan: Plan) -> Manifest:
         manifest = self._store.manifest()
         for step in plan.steps:
-            if step.action == "remove":
+            if step.action in ("remove", "evict"):
                 manifest = manifest.without(step.name, "")
-            elif step.action == "fetch" and step.after:
+            elif step.changes and step.after:
                 manifest = manifest.with_model(step.after, "")
         return manifest
 
     def _outcome(self, plan: Plan, manifest: Manifest) -> Outcome:
         records = [manifest.models[name].as_dict() for name in self._order.names if name in manifest.models]
         before = {step.name: _shown(step.before) for step in plan.steps if step.before}
-        after = {name: _shown(manifest.models[name]) for name in self._order.names if name in manifest.models}
+        after = {step.name: _shown(step.after) for step in plan.steps if step.after}
+        result: dict[str, t.Any] = {"models": records, "plan": plan.as_dict(), "msg": _summary(plan)}
+        if self._planner.healed:
+            result["healed"] = list(self._planner.healed)
+        if self._notes:
+            result["notes"] = self._notes
         return Outcome(
-            changed=plan.changes,
-            before=before,
-            after=after,
-            result={"models": records, "plan": plan.as_dict(), "msg": _summary(plan)},
+            changed=plan.changes or bool(self._planner.healed),
+            before={**before, "plan": ""},
+            after={**after, "plan": _printed(plan, self._planner.healed)},
+            result=result,
         )
 
     def _failure(self, failure: LlmError, plan: Plan, *, changed: bool = False) -> LlmError:
@@ -247,21 +221,49 @@ class ModelTask:
 
 def _shown(record: InstalledModel) -> dict[str, t.Any]:
     """What a diff shows of a model: identity and size, no times."""
-    return {
-        "revision": record.revision,
-        "sha256": record.sha256,
+    shown: dict[str, t.Any] = {
+        "revision": record.revision or "as the pull gives",
         "size_gb": round(record.size / GB, 3),
         "files": [entry.path for entry in record.files],
         "path": record.local_path,
     }
+    if record.status != INSTALLED:
+        shown["status"] = record.status
+    if record.sha256:
+        shown["sha256"] = record.sha256
+    if record.pinned:
+        shown["pinned"] = True
+    if record.capabilities_override:
+        shown["capabilities"] = dict(record.capabilities_override)
+    return shown
+
+
+def _printed(plan: Plan, healed: t.Sequence[str]) -> list[str]:
+    """The plan as lines of a diff; none for a run with nothing to do."""
+    lines = list(healed)
+    for step in plan.steps:
+        if not step.changes:
+            continue
+        line = f"{step.action} {step.name}"
+        if step.action in ("fetch", "repair"):
+            line += f": {step.bytes_to_fetch} bytes to fetch, {step.bytes_here} here already"
+            line += f", damaged: {', '.join(step.damaged)}" if step.damaged else ""
+        elif step.before:
+            line += f": {step.before.size} bytes"
+        lines.append(line)
+    if lines:
+        limit = f" of {plan.limits.max_disk / GB:g} GB" if plan.limits.max_disk else ""
+        lines.append(f"disk {plan.size_before / GB:.3f} GB -> {plan.size_after / GB:.3f} GB{limit}")
+    return lines
 
 
 def _summary(plan: Plan) -> str:
-    counts = {action: sum(step.action == action for step in plan.steps) for action in ("fetch", "remove")}
-    size = sum(step.bytes_to_fetch for step in plan.steps) / GB
-    words = []
-    if counts["fetch"]:
-        words.append(f"{counts['fetch']} installed, {size:.3f} GB fetched")
-    if counts["remove"]:
-        words.append(f"{counts['remove']} removed")
-    return "; ".join(words) or "Nothing to do"
+    counts = {action: sum(step.action == action for step in plan.steps) for action in _WORDS}
+    size = plan.bytes_to_fetch / GB
+    words = [f"{count} {_WORDS[action]}" for action, count in counts.items() if count]
+    if counts["fetch"] or counts["repair"]:
+        words.append(f"{size:.3f} GB fetched")
+    return ", ".join(words) or "Nothing to do"
+
+
+_WORDS = {"fetch": "installed", "repair": "repaired", "update": "updated", "remove": "removed", "evict": "evicted"}

@@ -11,18 +11,20 @@ from ansible_collections.llmops.fleet.plugins.module_utils._core.model import (
     GB,
     FileEntry,
     InstalledModel,
-    ModelRequest,
     Resolved,
     check_files,
 )
 from ansible_collections.llmops.fleet.plugins.module_utils._core.plan import (
     HEADROOM,
+    Here,
     Limits,
     Plan,
     judge,
     plan_absent,
     plan_present,
 )
+from ansible_collections.llmops.fleet.plugins.module_utils._core.request import ModelRequest
+from ansible_collections.llmops.fleet.plugins.module_utils._sources.registry import request_from
 
 NO_LIMITS = Limits(0, 0, 10**15)
 
@@ -32,7 +34,7 @@ def entry(path: str, size: int) -> FileEntry:
 
 
 def request(name: str = "qwen", **options: object) -> ModelRequest:
-    return ModelRequest.from_params({"name": name, "model": "org/qwen", **options})
+    return request_from({"name": name, "model": "org/qwen", **options})
 
 
 def installed(resolved: Resolved, name: str = "qwen") -> InstalledModel:
@@ -55,23 +57,23 @@ TWO = Resolved("b" * 40, (entry("config.json", 10), entry("weights", 2000)))
 
 
 def test_a_new_model_fetches_everything() -> None:
-    step = plan_present(request(), ONE, None, set(), False)
+    step = plan_present(request(), ONE, None, Here())
     assert (step.action, step.bytes_to_fetch, step.bytes_here) == ("fetch", 1010, 0)
 
 
 def test_the_same_revision_is_kept() -> None:
-    step = plan_present(request(), ONE, installed(ONE), set(), True)
+    step = plan_present(request(), ONE, installed(ONE), Here(intact=True))
     assert (step.action, step.changes) == ("keep", False)
 
 
 def test_a_damaged_copy_is_not_kept() -> None:
     here = {ONE.files[0].digest}
-    step = plan_present(request(), ONE, installed(ONE), here, False)
+    step = plan_present(request(), ONE, installed(ONE), Here(here))
     assert [file.path for file in step.fetch] == ["weights"]
 
 
 def test_a_moved_revision_reuses_what_is_here() -> None:
-    step = plan_present(request(), TWO, installed(ONE), {file.digest for file in ONE.files}, True)
+    step = plan_present(request(), TWO, installed(ONE), Here({file.digest for file in ONE.files}, intact=True))
     assert [file.path for file in step.fetch] == ["weights"]
     assert step.bytes_here == 10
 
@@ -79,12 +81,12 @@ def test_a_moved_revision_reuses_what_is_here() -> None:
 def test_two_files_of_the_same_bytes_come_once() -> None:
     same = Digest(SHA256, "same")
     resolved = Resolved("c" * 40, (FileEntry("a", 5, same), FileEntry("b", 5, same)))
-    assert plan_present(request(), resolved, None, set(), False).bytes_to_fetch == 5
+    assert plan_present(request(), resolved, None, Here()).bytes_to_fetch == 5
 
 
 def judged(limits: Limits, manifest: Manifest | None = None, **options: object) -> Plan:
     asked = request(**options)
-    step = plan_present(asked, ONE, None, set(), False)
+    step = plan_present(asked, ONE, None, Here())
     step = replace(step, after=installed(ONE))
     return judge([step], manifest or Manifest(), limits, "/store")
 

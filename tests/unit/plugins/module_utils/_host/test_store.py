@@ -10,7 +10,6 @@ import pytest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.digest import GIT_BLOB, SHA256, Digest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
 from ansible_collections.llmops.fleet.plugins.module_utils._core.model import FileEntry, InstalledModel
-from ansible_collections.llmops.fleet.plugins.module_utils._core.ports import Sink
 from ansible_collections.llmops.fleet.plugins.module_utils._host.ownership import Owner
 from ansible_collections.llmops.fleet.plugins.module_utils._host.partial import PartialFile
 from ansible_collections.llmops.fleet.plugins.module_utils._host.store import Store
@@ -28,8 +27,20 @@ def entry(path: str, data: bytes) -> FileEntry:
     return FileEntry(path, len(data), Digest(SHA256, hashlib.sha256(data).hexdigest()))
 
 
-def pour(data: bytes) -> t.Callable[[Sink], None]:
-    return lambda sink: sink.write(data[sink.offset :])
+class Bytes:
+    """An origin that has the bytes at hand; it breaks off after `cut` of them, and tells what was read."""
+
+    connections = 1
+
+    def __init__(self, data: bytes, cut: int | None = None) -> None:
+        self.data, self.cut, self.read_ranges = data, cut, []
+
+    def read(self, start: int, stop: int) -> t.Iterator[bytes]:
+        self.read_ranges.append((start, stop))
+        if self.cut is not None and self.cut < stop:
+            yield self.data[start : self.cut]
+            raise LlmError("transfer_failed", "cut.")
+        yield self.data[start:stop]
 
 
 def record(store: Store, name: str, folder: str, *files: FileEntry) -> InstalledModel:
@@ -52,11 +63,18 @@ def install(
 ) -> InstalledModel:
     entries = [entry(path, data) for path, data in files.items()]
     for file, data in zip(entries, files.values()):
-        if file.digest not in store.proven([file]):
-            store.receive(file, pour(data))
+        if file.digest not in store.copies([file], []):
+            store.receive(file, Bytes(data))
     made = record(store, name, folder, *entries)
-    store.commit(made, old, "now")
+    store.commit(made, old, {}, "now")
     return made
+
+
+def left(store: Store, file: FileEntry, data: bytes, chunk: int = 1 << 24) -> None:
+    """What an earlier run left of a file, its own account of the parts included."""
+    whole = FileEntry(file.path, max(file.size, len(data) + 1), file.digest)
+    with PartialFile(store.path / "partial", whole, chunks=store.path / "chunks", chunk=chunk) as partial:
+        partial.write(data)
 
 
 def left_behind(store: Store) -> list[str]:
@@ -75,52 +93,45 @@ def test_a_model_is_there_whole_and_read_only(store: Store) -> None:
 def test_wrong_bytes_are_never_kept(store: Store) -> None:
     file = entry("x", b"right")
     with pytest.raises(LlmError) as caught:
-        store.receive(file, pour(b"wrong"))
+        store.receive(file, Bytes(b"wrong"))
     assert caught.value.reason == "checksum_mismatch"
-    assert store.proven([file]) == set()
+    assert store.copies([file], []) == {}
     assert store.arrived(file) == 0
 
 
 def test_a_wrong_byte_left_by_an_earlier_run_costs_one_more_try(store: Store) -> None:
     file = entry("x", b"right")
-    (store.path / "partial" / f"sha256-{file.digest.value}.partial").write_bytes(b"wr")
-    store.receive(file, pour(b"right"))
-    assert file.digest in store.proven([file])
+    left(store, file, b"wr")
+    origin = Bytes(b"right")
+    store.receive(file, origin)
+    assert origin.read_ranges == [(2, 5), (0, 5)]
+    assert file.digest in store.copies([file], [])
 
 
 def test_a_broken_transfer_keeps_what_arrived(store: Store) -> None:
     file = entry("x", b"0123456789")
 
-    def break_off(sink: Sink) -> None:
-        sink.write(b"01234")
-        raise LlmError("transfer_failed", "cut.")
-
     with pytest.raises(LlmError):
-        store.receive(file, break_off)
+        store.receive(file, Bytes(b"0123456789", cut=5))
     assert store.arrived(file) == 5
-    asked = []
-
-    def go_on(sink: Sink) -> None:
-        asked.append(sink.offset)
-        sink.write(b"56789")
-
-    store.receive(file, go_on)
-    assert asked == [5]
-    assert file.digest in store.proven([file])
+    origin = Bytes(b"0123456789")
+    store.receive(file, origin)
+    assert origin.read_ranges == [(5, 10)]
+    assert file.digest in store.copies([file], [])
 
 
 @pytest.mark.parametrize("length", [11, 100])
 def test_a_longer_partial_is_started_anew(store: Store, length: int) -> None:
     file = entry("x", b"0123456789")
     (store.path / "partial" / f"sha256-{file.digest.value}.partial").write_bytes(b"x" * length)
-    store.receive(file, pour(b"0123456789"))
-    assert file.digest in store.proven([file])
+    store.receive(file, Bytes(b"0123456789"))
+    assert file.digest in store.copies([file], [])
 
 
 def test_more_bytes_than_promised_are_refused(store: Store) -> None:
     file = entry("x", b"0123456789")
-    with pytest.raises(LlmError) as caught:
-        store.receive(file, lambda sink: sink.write(b"0" * 11))
+    with pytest.raises(LlmError) as caught, PartialFile(store.path / "partial", file) as partial:
+        partial.write(b"0" * 11)
     assert caught.value.reason == "transfer_failed"
 
 
@@ -164,9 +175,10 @@ def test_a_kill_before_the_manifest_loses_nothing(store: Store, monkeypatch: pyt
         patched.setattr(store, "write_manifest", killed)
         with pytest.raises(KeyboardInterrupt):
             install(store, "a", "a@1", {"x": b"bytes"})
-    assert "a" not in store.manifest().models
-    file = entry("x", b"bytes")
-    assert file.digest in store.proven([file])
+    # The folder was there already; a record of its own lets the next reader know it.
+    reading = store.reading()
+    assert store.intact(reading.manifest.models["a"])
+    assert "did not know it" in reading.healed[0] or "was missing" in reading.healed[0]
     made = install(store, "a", "a@1", {"x": b"bytes"})
     assert store.intact(made)
     assert left_behind(store) == []
@@ -200,3 +212,72 @@ def test_a_second_writer_waits_and_is_told_who_holds_the_lock(store: Store) -> N
         pass
     assert caught.value.reason == "locked"
     assert str(os.getpid()) in caught.value.what
+
+
+def flipped(path: Path, *offsets: int) -> None:
+    data = bytearray(path.read_bytes())
+    for offset in offsets:
+        data[offset] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_flipped_bit_in_what_was_left_costs_its_part_only(tmp_path: Path) -> None:
+    data = os.urandom(100)
+    file = entry("x", data)
+    with PartialFile(tmp_path, file, chunk=10) as partial:
+        partial.write(data[:75])
+    flipped(partial.path, 13, 61)
+    origin = Bytes(data)
+    with PartialFile(tmp_path, file, chunk=10) as partial:
+        assert partial.offset == 75
+        partial.mend(origin)
+        partial.write(data[75:])
+        assert partial.prove()
+    assert origin.read_ranges == [(10, 20), (60, 70)]
+
+
+def killed_after(tmp_path: Path, file: FileEntry, listed: bytes, unlisted: bytes) -> PartialFile:
+    """What a killed run leaves: bytes in the file that its list of parts does not have."""
+    with PartialFile(tmp_path, file, chunk=10) as partial:
+        partial.write(listed)
+    with partial.path.open("ab") as more:
+        more.write(unlisted)
+    return partial
+
+
+def test_what_a_killed_run_wrote_last_is_used(tmp_path: Path) -> None:
+    data = os.urandom(100)
+    file = entry("x", data)
+    killed_after(tmp_path, file, data[:40], data[40:57])
+    with PartialFile(tmp_path, file, chunk=10) as partial:
+        assert partial.offset == 57
+        partial.write(data[57:])
+        assert partial.prove()
+
+
+def test_what_a_power_cut_left_wrong_costs_itself_only(store: Store) -> None:
+    data = os.urandom(100)
+    small = Store(str(store.path), Owner(), chunk=10)
+    file = entry("x", data)
+    with pytest.raises(LlmError):
+        small.receive(file, Bytes(data, cut=40))
+    partial = store.path / "partial" / f"sha256-{file.digest.value}.partial"
+    with partial.open("ab") as more:
+        more.write(bytes(17))
+    origin = Bytes(data)
+    small.receive(file, origin)
+    assert origin.read_ranges == [(57, 100), (40, 50), (50, 57)]
+    assert file.digest in store.copies([file], [])
+
+
+@pytest.mark.parametrize("length", [0, 1, 25, 39])
+def test_a_shortened_partial_keeps_its_whole_parts(tmp_path: Path, length: int) -> None:
+    data = os.urandom(100)
+    file = entry("x", data)
+    with PartialFile(tmp_path, file, chunk=10) as partial:
+        partial.write(data[:40])
+    os.truncate(partial.path, length)
+    with PartialFile(tmp_path, file, chunk=10) as partial:
+        assert partial.offset == length
+        partial.write(data[partial.offset :])
+        assert partial.prove()

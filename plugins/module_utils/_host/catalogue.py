@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The store's manifest on the disk, and how it comes back when it is lost or wrong.
+
+Every folder of models has a record of its own in `records/`, written before the folder appears. So the manifest is
+a view that can be made anew: a missing, empty or cut one is, and folders it does not know are taken up again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import typing as t
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .._core.errors import LlmError
+from .._core.manifest import Manifest
+from .._core.model import FAILED, INSTALLED, InstalledModel
+from .durable import read_text, write_text
+from .ownership import Owner, make_folder
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The manifest as it should be; `healed` has a sentence for everything that the file did not say so."""
+
+    manifest: Manifest
+    healed: tuple[str, ...] = ()
+
+
+class Catalogue:
+    """`manifest.json` and `records/` of one store."""
+
+    def __init__(self, store: Path, owner: Owner) -> None:
+        self._store = store
+        self._path = store / "manifest.json"
+        self._records = store / "records"
+        self._owner = owner
+
+    def read(self) -> Reading:
+        """Look only: nothing is written."""
+        text = read_text(self._path)
+        healed: list[str] = []
+        if text is None:
+            manifest = Manifest()
+            lost = self._recorded(manifest)
+            if not lost:
+                return Reading(manifest)
+            healed.append(f"The manifest {self._path} was missing; it was made anew from the records of the store.")
+            return Reading(_with(manifest, lost), tuple(healed))
+        try:
+            manifest = Manifest.parse(text, str(self._path))
+        except LlmError as failure:
+            healed.append(f"{failure.what} It was made anew from the records of the store and kept aside.")
+            return Reading(_with(Manifest(), self._recorded(Manifest())), tuple(healed))
+        unknown = self._recorded(manifest)
+        healed += [
+            f"Model {record.name} is in {record.folder}, and the manifest did not know it." for record in unknown
+        ]
+        manifest = _with(manifest, unknown)
+        for record in manifest.models.values():
+            gone = bool(record.folder) and not Path(record.folder).is_dir()
+            if gone != (record.status == FAILED):
+                healed.append(f"Model {record.name}: its folder {record.folder} is {'gone' if gone else 'back'}.")
+                mended = replace(record, status=FAILED if gone else INSTALLED)
+                manifest = manifest.with_model(mended, manifest.updated_at)
+        return Reading(manifest, tuple(healed))
+
+    def _recorded(self, manifest: Manifest) -> list[InstalledModel]:
+        """Models whose folder and record are there, and whose name and folder the manifest does not have."""
+        if not self._records.is_dir():
+            return []
+        folders = {record.folder for record in manifest.models.values()}
+        found: dict[str, InstalledModel] = {}
+        for path in sorted(self._records.glob("*.json")):
+            with contextlib.suppress(LlmError):
+                for record in Manifest.parse(read_text(path) or "", str(path)).models.values():
+                    if record.folder not in folders and Path(record.folder).is_dir():
+                        newest = found.get(record.name)
+                        if record.name not in manifest.models and (
+                            newest is None or record.installed_at > newest.installed_at
+                        ):
+                            found[record.name] = record
+        return list(found.values())
+
+    def write(self, manifest: Manifest) -> None:
+        text = read_text(self._path)
+        if text is not None:
+            try:
+                Manifest.parse(text, str(self._path))
+            except LlmError:
+                # Never lose a byte: what could not be read may still be of use to somebody.
+                number = sum(1 for _path in self._store.glob("manifest.json.broken*"))
+                os.replace(self._path, self._store / f"manifest.json.broken{number or ''}")
+        write_text(self._path, manifest.render(), mode=0o644, owner=self._owner)
+
+    def note(self, record: InstalledModel, manifest: Manifest) -> None:
+        """Write the record of a folder: this model and the others that live there."""
+        make_folder(self._records, self._owner)
+        others = [other for other in manifest.models.values() if other.folder == record.folder]
+        models = {other.name: other for other in [*others, record]}
+        document = {"models": [models[name].as_dict() for name in sorted(models)]}
+        text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+        write_text(self._record_path(record.folder), text, mode=0o640, owner=self._owner)
+
+    def forget(self, record: InstalledModel) -> None:
+        self._record_path(record.folder).unlink(missing_ok=True)
+
+    def _record_path(self, folder: str) -> Path:
+        path = Path(folder)
+        return self._records / f"{path.parent.name}--{path.name}.json"
+
+
+def _with(manifest: Manifest, records: t.Iterable[InstalledModel]) -> Manifest:
+    for record in records:
+        manifest = manifest.with_model(record, manifest.updated_at)
+    return manifest

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What one task asks of the store."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from .._core.errors import LlmError
+from .._core.ports import SourceOptions
+from .._core.reference import check_name
+from .._core.request import ModelRequest
+from .._sources.registry import DEFAULT, request_from
+
+PRESENT, ABSENT, VERIFIED = "present", "absent", "verified"
+_TOKEN_VARIABLE = "HF_TOKEN"
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One model that is wanted, and how its source is to be reached."""
+
+    request: ModelRequest
+    options: SourceOptions
+
+
+@dataclass(frozen=True)
+class Order:
+    """The models, the state, the limits, in the module's own units (GB, seconds, a share from 0 to 1)."""
+
+    wishes: tuple[Wish, ...]
+    names: tuple[str, ...]
+    state: str
+    force: bool
+    evict: bool
+    verify_share: float
+    max_disk_gb: float
+    max_model_gb: float
+    lock_timeout: float
+    options: SourceOptions
+
+    @classmethod
+    def from_params(cls, params: t.Mapping[str, t.Any]) -> Order:
+        """Raises `invalid_name`, `invalid_input` or `unknown_source` with the model that is meant."""
+        listed = params.get("models") is not None
+        items = params["models"] if listed else [params]
+        state = params["state"]
+        names = tuple(check_name(item.get("name") or "", "Model name") for item in items)
+        double = next((name for name in names if names.count(name) > 1), None)
+        if double:
+            raise LlmError("invalid_input", f"The model name '{double}' is used twice in one list.")
+        share = float(params["verify_share"])
+        if not 0 < share <= 1:
+            raise LlmError("invalid_input", f"verify_share {share:g} is not above 0 and at most 1.")
+        shared = SourceOptions(
+            endpoint=params.get("endpoint") or "",
+            token=_token(params),
+            username=params.get("username") or "",
+            password=params.get("password") or "",
+            workers=max(1, int(params["workers"])),
+            timeout=float(params["timeout"]),
+            max_bytes_per_second=int(float(params["max_mb_per_second"]) * 1e6),
+            hub_caches=tuple(params.get("hub_caches") or ()),
+        )
+        wishes = () if state == ABSENT else tuple(_wish(item, shared, state, listed=listed) for item in items)
+        return cls(
+            wishes=wishes,
+            names=names,
+            state=state,
+            force=bool(params["force"]),
+            evict=params["evict"] == "unused",
+            verify_share=share,
+            max_disk_gb=float(params["max_disk_gb"]),
+            max_model_gb=float(params["max_model_gb"]),
+            lock_timeout=float(params["lock_timeout"]),
+            options=shared,
+        )
+
+
+def _wish(item: t.Mapping[str, t.Any], shared: SourceOptions, state: str, *, listed: bool) -> Wish:
+    request = request_from(item)
+    if state == VERIFIED:
+        request = replace(request, verify="always")
+    return Wish(request, options_for(item, shared, listed=listed))
+
+
+def options_for(item: t.Mapping[str, t.Any], shared: SourceOptions, *, listed: bool) -> SourceOptions:
+    """How one model's source is reached. In a list, address and credentials above it are those of the hub alone:
+    a token for the hub must not reach anybody else."""
+    if not listed:
+        return shared
+    if (item.get("source") or DEFAULT) == DEFAULT:
+        return replace(
+            shared,
+            endpoint=item.get("endpoint") or shared.endpoint,
+            token=item.get("token") or shared.token,
+        )
+    return replace(
+        shared,
+        endpoint=item.get("endpoint") or "",
+        token=item.get("token") or "",
+        username=item.get("username") or "",
+        password=item.get("password") or "",
+    )
+
+
+def _token(params: t.Mapping[str, t.Any]) -> str:
+    """The hub's token from the option, from a file on the host, or from its environment."""
+    if params.get("token"):
+        return str(params["token"])
+    if params.get("token_file"):
+        return Path(params["token_file"]).read_text(encoding="utf-8").strip()
+    source = params.get("source") or DEFAULT
+    return os.environ.get(_TOKEN_VARIABLE, "") if source == DEFAULT else ""
