@@ -19,7 +19,7 @@ options:
       - V(docker_model_runner), V(lm_studio) and V(ollama) are programs of the host that keep their models themselves;
         the store has a record of them only.
     type: str
-    choices: [file, huggingface, url]
+    choices: [docker_model_runner, file, huggingface, lm_studio, ollama, url]
     default: huggingface
   model: &model
     description: >-

@@ -12,6 +12,7 @@ told by `hub.requests`, `hub.sent` or `GET /_control/log`; `POST /_control/reset
 from __future__ import annotations
 
 import argparse
+import gzip
 import hashlib
 import json
 import os
@@ -39,7 +40,9 @@ class Fault:
     `status` with `headers` answers instead; `cut` ends the connection after that many bytes of the body; `flip`
     inverts the byte at that offset of the file; `rate` slows to bytes a second; `ignore_range` answers 200 to a
     Range; `hang` seconds pass before the answer; `location` redirects content there; `length` is told instead of
-    the true Content-Length. The first fault that fits a request is the one that happens to it.
+    the true Content-Length; `told` (size, sha256) is said of every large file in the metadata; `text` is the body
+    instead, as a web page; `gzip` compresses content that was asked for as it is. The first fault that fits a request
+    is the one that happens to it.
     """
 
     path: str = ""
@@ -53,6 +56,9 @@ class Fault:
     hang: float = 0.0
     location: str = ""
     length: int | None = None
+    told: dict[str, t.Any] = field(default_factory=dict)
+    text: str = ""
+    gzip: bool = False
     method: str = "GET"
 
 
@@ -106,6 +112,7 @@ class Hub:
         self.branches: dict[str, dict[str, str]] = {}
         self.token = ""
         self._lock = threading.Lock()
+        self._answering = 0
         self._reset()
         hub = self
 
@@ -151,6 +158,13 @@ class Hub:
     def reset(self) -> None:
         """Forget faults and the log of requests; repositories stay."""
         self._reset()
+
+    def settled(self) -> Counter[str]:
+        """What was sent, once nothing is being answered any more: the last block is counted after it was sent."""
+        deadline = time.monotonic() + 10
+        while self._answering and time.monotonic() < deadline:
+            time.sleep(0.002)
+        return self.sent
 
     def take_faults(self, method: str, path: str) -> list[Fault]:
         with self._lock:
@@ -198,6 +212,15 @@ class Handler(BaseHTTPRequestHandler):
             self._handle("POST")
 
     def _handle(self, method: str) -> None:
+        with self.hub._lock:
+            self.hub._answering += 1
+        try:
+            self._answer(method)
+        finally:
+            with self.hub._lock:
+                self.hub._answering -= 1
+
+    def _answer(self, method: str) -> None:
         path = unquote(urlsplit(self.path).path)
         if path == "/_control/log":
             self._json(200, self.hub.log())
@@ -209,6 +232,9 @@ class Handler(BaseHTTPRequestHandler):
         for fault in faults:
             if fault.hang:
                 time.sleep(fault.hang)
+            if fault.text:
+                self._json(fault.status or 200, fault.text, {"Content-Type": "text/html", **fault.headers})
+                return
             if fault.status:
                 self._json(fault.status, {"error": f"fault {fault.status}"}, fault.headers)
                 return
@@ -221,7 +247,7 @@ class Handler(BaseHTTPRequestHandler):
         if tree:
             self._tree(tree[1], tree[2])
         elif metadata:
-            self._metadata(metadata[1], metadata[2] or "main")
+            self._metadata(metadata[1], metadata[2] or "main", faults)
         elif content:
             self._content(method, content[1], content[2], content[3], faults)
         else:
@@ -236,13 +262,18 @@ class Handler(BaseHTTPRequestHandler):
             self._json(404, {"error": f"Invalid rev id: {revision}"}, {"X-Error-Code": "RevisionNotFound"})
         return commit
 
-    def _metadata(self, repository: str, revision: str) -> None:
+    def _metadata(self, repository: str, revision: str, faults: list[Fault]) -> None:
         commit = self._find(repository, revision)
         if commit is None:
             return
         blobs = "blobs" in parse_qs(urlsplit(self.path).query)
         files = self.hub.commits[repository][commit]
-        siblings = [blob.described(path) if blobs else {"rfilename": path} for path, blob in sorted(files.items())]
+        told = {key: value for fault in faults for key, value in fault.told.items()}
+        siblings: list[dict[str, t.Any]] = [{"rfilename": path} for path in sorted(files)]
+        for sibling in siblings if blobs else ():
+            sibling |= files[sibling["rfilename"]].described(sibling["rfilename"])
+            if "lfs" in sibling:
+                sibling["lfs"] |= told
         self._json(
             200,
             {"id": repository, "modelId": repository, "sha": commit, "private": False, "gated": False,
@@ -278,6 +309,10 @@ class Handler(BaseHTTPRequestHandler):
         if location:
             self._json(302, {}, {**headers, "Location": location + self.path})
             return
+        if any(fault.gzip for fault in faults):
+            data = gzip.compress(blob.data if isinstance(blob.data, bytes) else blob.data.read_bytes(), 1)
+            blob = Blob(data, len(data), blob.oid, blob.sha256)
+            headers["Content-Encoding"] = "gzip"
         start, end = 0, blob.size
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
         if asked and not any(fault.ignore_range for fault in faults):
@@ -337,7 +372,7 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def _json(self, status: int, document: t.Any, headers: t.Mapping[str, str] | None = None) -> None:
-        data = json.dumps(document).encode()
+        data = document.encode() if isinstance(document, str) else json.dumps(document).encode()
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
             self.send_header(name, value)

@@ -13,7 +13,7 @@ MODEL: dict[str, t.Any] = {
     "name": {"type": "str"},
     "source": {
         "type": "str",
-        "choices": ["file", "huggingface", "url"],
+        "choices": ["docker_model_runner", "file", "huggingface", "lm_studio", "ollama", "url"],
         "default": "huggingface",
     },
     "model": {"type": "str"},

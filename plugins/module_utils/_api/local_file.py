@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import typing as t
 from pathlib import Path
 
@@ -23,3 +24,12 @@ class LocalFile:
             while start < stop and (block := file.read(min(_BLOCK, stop - start))):
                 start += len(block)
                 yield block
+
+
+def sha256_of(path: Path) -> str:
+    """The hexadecimal sha256 of a file, read block by block."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

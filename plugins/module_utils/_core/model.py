@@ -49,7 +49,7 @@ class Resolved:
 
     For a program that keeps its own bytes: `held` says that it has this revision whole, `here` which of the files it
     has, `declared_size` how many bytes it says there are where it does not list files. `damaged` names files that were
-    found not to be what they must be. An empty revision is one that only the pull can tell. `candidates` are files of
+    found not to be what they must be, `identity` is its own hash of the whole model. An empty revision is one that only the pull can tell. `candidates` are files of
     this host, outside the store, that should have the bytes of a digest.
     """
 
@@ -60,7 +60,7 @@ class Resolved:
     here: frozenset[Digest] = frozenset()
     declared_size: int | None = None
     damaged: tuple[str, ...] = ()
-    capabilities: t.Mapping[str, t.Any] = field(default_factory=dict)
+    identity: str = ""
     candidates: t.Mapping[Digest, str] = field(default_factory=dict)
 
     @property
@@ -73,8 +73,8 @@ class Resolved:
     @property
     def sha256(self) -> str:
         """One hash that names these bytes: the file's own, or that of the sorted list for several."""
-        if not self.files:
-            return self.revision.partition(":")[2] or self.revision
+        if self.identity or not self.files:
+            return self.identity
         if len(self.files) == 1 and self.files[0].digest.algorithm == "sha256":
             return self.files[0].digest.value
         lines = "".join(sorted(f"{entry.digest}  {entry.path}\n" for entry in self.files))

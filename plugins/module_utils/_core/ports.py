@@ -11,6 +11,7 @@ import typing as t
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .capabilities import Render
 from .model import FileEntry, InstalledModel, Resolved
 from .reference import ModelReference
 from .request import ModelRequest
@@ -45,10 +46,15 @@ class Workspace(t.Protocol):
 
 @dataclass(frozen=True)
 class Fetched:
-    """What is there now, and a sentence for everything on the way that a user should know."""
+    """What is there now, and a sentence for everything on the way that a user should know.
+
+    `capabilities` reads what the model can take from what its program says of it; it is given the renderer of chat
+    templates. None where the files themselves are to be read.
+    """
 
     resolved: Resolved
     notes: tuple[str, ...] = ()
+    capabilities: t.Callable[[Render], t.Mapping[str, t.Any]] | None = None
 
 
 class Source(t.Protocol):

@@ -3,11 +3,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import typing as t
 from pathlib import Path
 
-from .._api.local_file import LocalFile
+from .._api.local_file import LocalFile, sha256_of
 from .._core.digest import SHA256, Digest
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
@@ -15,7 +14,6 @@ from .._core.ports import Fetched, SourceOptions, Workspace
 from .._core.reference import ModelReference
 from .._core.request import ModelRequest
 
-_BLOCK = 1 << 20
 COPY, LINK, REFERENCE = PLACEMENTS = ("copy", "link", "reference")
 
 
@@ -53,7 +51,7 @@ class File:
             entries = record.files
         else:
             entries = tuple(
-                FileEntry(path, file.stat().st_size, Digest(SHA256, _sha256(file))) for path, file in found.items()
+                FileEntry(path, file.stat().st_size, Digest(SHA256, sha256_of(file))) for path, file in found.items()
             )
         origin: dict[str, t.Any] = {"signature": signature}
         if in_place:
@@ -88,11 +86,3 @@ def _signature(path: Path) -> list[int]:
     """What changes when a file is written; where it is the same, the hash from last time holds."""
     status = path.stat()
     return [status.st_size, status.st_mtime_ns, status.st_ino]
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

@@ -8,13 +8,19 @@ import typing as t
 from .._core.errors import LlmError
 from .._core.ports import Source, SourceOptions
 from .._core.request import ModelRequest
+from .docker_model_runner import DockerModelRunner
 from .file import File
 from .huggingface import HuggingFace
+from .lm_studio import LmStudio
+from .ollama import Ollama
 from .url import Url
 
 SOURCES: dict[str, type[t.Any]] = {
+    DockerModelRunner.name: DockerModelRunner,
     File.name: File,
     HuggingFace.name: HuggingFace,
+    LmStudio.name: LmStudio,
+    Ollama.name: Ollama,
     Url.name: Url,
 }
 DEFAULT = HuggingFace.name

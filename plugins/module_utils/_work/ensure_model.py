@@ -16,6 +16,7 @@ from .._core.model import GB, INSTALLED, InstalledModel
 from .._core.outcome import Outcome
 from .._core.plan import Plan, Step
 from .._core.ports import Fetched
+from .._host.chat_template import render
 from .._host.generations import kept_generations
 from .._host.lock import hold
 from .._host.ownership import owner_of
@@ -162,7 +163,7 @@ class ModelTask:
             sha256=resolved.sha256,
             origin=resolved.origin,
             declared_size=resolved.declared_size,
-            capabilities_read=resolved.capabilities or record.capabilities_read,
+            capabilities_read=fetched.capabilities(render) if fetched.capabilities else record.capabilities_read,
         )
         manifest = self._store.manifest().with_model(record, now)
         self._store.write_manifest(manifest)

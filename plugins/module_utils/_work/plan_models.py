@@ -103,7 +103,7 @@ class Planner:
         self, request: ModelRequest, resolved: Resolved, record: InstalledModel | None, manifest: Manifest
     ) -> Here:
         """What of the model the host has: proven bytes, other models, its own folder, the hub's cache."""
-        intact = record is not None and not resolved.held and self.store.intact(record)
+        intact = record is not None and bool(record.root) and not resolved.held and self.store.intact(record)
         damaged = {damage.entry.digest: damage.bytes for damage in self._damages(record, intact=intact)}
         records = sorted(manifest.models.values(), key=lambda other: other is not record)
         found = self.store.copies([entry for entry in resolved.files if entry.digest not in damaged], records)

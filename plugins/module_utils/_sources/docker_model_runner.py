@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models that Docker Model Runner keeps: present by the digest of their manifest."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from .._api.docker_model_runner import DmrModel, DockerModelRunnerApi, normal_reference
+from .._core.capabilities import Render, from_gguf
+from .._core.errors import LlmError
+from .._core.model import FileEntry, InstalledModel, Resolved
+from .._core.ports import Fetched, SourceOptions, Workspace
+from .._core.reference import ModelReference, check_name
+from .._core.request import ModelRequest
+
+DEFAULT_ADDRESS = "http://127.0.0.1:12434"
+_FROM_A_HUB = "huggingface.co/"
+
+
+class DockerModelRunner:
+    """One runner at `endpoint`, a port or a socket. It proves each layer itself while it pulls."""
+
+    name = "docker_model_runner"
+    keeps_own_bytes = True
+
+    def __init__(self, options: SourceOptions) -> None:
+        self._options = options
+        self._address = options.endpoint or DEFAULT_ADDRESS
+
+    @property
+    def exclusive(self) -> str:
+        return "docker-model-runner-" + re.sub(r"[^\w.-]+", "-", self._address.partition("://")[2])
+
+    @staticmethod
+    def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
+        model = check_name(params.get("model") or "", f"Model {params.get('name')} (docker_model_runner): model")
+        return ModelReference("docker_model_runner", normal_reference(model), "")
+
+    def _client(self, address: str = "") -> DockerModelRunnerApi:
+        client = DockerModelRunnerApi(address or self._address, timeout=self._options.timeout)
+        if not client.is_there():
+            raise LlmError(
+                "unreachable",
+                f"{client.place} could not be reached: it does not answer there.",
+                remedy="Start it; with Docker Desktop: docker desktop enable model-runner --tcp 12434.",
+            )
+        return client
+
+    def resolve(self, request: ModelRequest, record: InstalledModel | None) -> Resolved:
+        del record
+        client, name = self._client(), request.reference.model
+        held = client.find(name)
+        if held and not request.refresh:
+            return self._resolved(held, held=True)
+        if name.startswith(_FROM_A_HUB):
+            if held:
+                raise LlmError(
+                    "unsupported",
+                    f"{client.place} never looks up {name} again once it is there.",
+                    remedy="Remove the model and pull it again, or leave refresh out.",
+                )
+            return Resolved("", (), {"endpoint": self._address})
+        offered = client.remote(name)
+        if held and held.id == offered.id:
+            return self._resolved(held, held=True)
+        return self._resolved(offered, held=False)
+
+    def fetch(
+        self, request: ModelRequest, resolved: Resolved, missing: t.Sequence[FileEntry], workspace: Workspace
+    ) -> Fetched:
+        del missing, workspace
+        client, name = self._client(), request.reference.model
+        notes = []
+        if not resolved.held:
+            if self._unload(client, name):
+                notes.append("it was loaded, and was unloaded so that no request gets the old weights.")
+            client.create(name, token=self._options.token, progress=lambda _line: None)
+        elif request.verify == "always":
+            notes.append("its layers were proven when they were pulled; the runner gives no way to read them again.")
+        model = client.find(name)
+        if model is None:
+            raise LlmError("hub_error", f"{client.place} said success and does not list {name}.")
+        found = model
+
+        def capabilities(render: Render) -> t.Mapping[str, t.Any]:
+            return _capabilities(found, render)
+
+        return Fetched(self._resolved(model, held=True), tuple(notes), capabilities)
+
+    def remove(self, record: InstalledModel, workspace: Workspace) -> None:
+        del workspace
+        client = self._client("" if self._options.endpoint else str(record.origin.get("endpoint") or ""))
+        # Deleted while it is loaded it would stay in memory.
+        self._unload(client, record.model)
+        client.delete(record.model, force=False)
+
+    def _unload(self, client: DockerModelRunnerApi, name: str) -> bool:
+        # What is loaded is named without its tag.
+        bare = name.rpartition(":")[0]
+        loaded = [model.model for model in client.running() if normal_reference(model.model).rpartition(":")[0] == bare]
+        return bool(loaded) and client.unload(loaded) > 0
+
+    def _resolved(self, model: DmrModel, *, held: bool) -> Resolved:
+        return Resolved(
+            model.id,
+            (),
+            {"endpoint": self._address},
+            held=held,
+            declared_size=model.size or None,
+            identity=model.id.partition(":")[2],
+        )
+
+
+def _capabilities(model: DmrModel, render: Render) -> dict[str, t.Any]:
+    """From the GGUF header, which the runner keeps as text, and from what it says itself."""
+    gguf = model.config.get("gguf")
+    header = {key: _number(value) for key, value in gguf.items()} if isinstance(gguf, dict) else {}
+    read = dict(from_gguf(header, render))
+    context = model.config.get("context_size")
+    if read.get("max_context_length") is None and isinstance(context, int):
+        read["max_context_length"] = context
+    if read.get("quantization") is None and model.config.get("quantization"):
+        read["quantization"] = str(model.config["quantization"])
+    return read
+
+
+def _number(value: t.Any) -> t.Any:
+    return int(value) if isinstance(value, str) and value.isdigit() else value

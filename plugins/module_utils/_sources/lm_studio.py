@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models that LM Studio keeps: present by key and quantization, for it tells no digest."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import typing as t
+from pathlib import Path
+
+from .._api.lm_studio import LmModel, LmStudioApi
+from .._api.lm_studio_command import paths_of
+from .._core.capabilities import Render
+from .._core.errors import LlmError
+from .._core.model import FileEntry, InstalledModel, Resolved
+from .._core.ports import Fetched, SourceOptions, Workspace
+from .._core.reference import ModelReference, check_name
+from .._core.request import ModelRequest
+
+DEFAULT_ADDRESS = "http://127.0.0.1:1234"
+_USUAL_FOLDERS = ("~/.lmstudio/models", "~/.cache/lm-studio/models")
+# A download goes on without us; a day is longer than any that is worth waiting for.
+_LONGEST_DOWNLOAD = 86_400.0
+
+
+class LmStudio:
+    """One server at `endpoint`. Its command is asked only where its port has no answer, never while only looking."""
+
+    name = "lm_studio"
+    keeps_own_bytes = True
+
+    def __init__(self, options: SourceOptions) -> None:
+        self._options = options
+        self._address = options.endpoint or DEFAULT_ADDRESS
+
+    @property
+    def exclusive(self) -> str:
+        return "lm-studio-" + re.sub(r"[^\w.-]+", "-", self._address.partition("://")[2])
+
+    @staticmethod
+    def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
+        place = f"Model {params.get('name')} (lm_studio)"
+        model = params.get("model") or ""
+        if model.startswith("https://"):
+            # An address on a hub: only with one does it take a quantization.
+            check_name(model[len("https://") :], f"{place}: model")
+        else:
+            check_name(model, f"{place}: model")
+            if params.get("quantization"):
+                raise LlmError(
+                    "unsupported",
+                    f"{place}: it takes a quantization only with a model's address on Hugging Face.",
+                    remedy="Give model as https://huggingface.co/organisation/name, or leave quantization out.",
+                )
+        return ModelReference("lm_studio", model, "")
+
+    def _client(self, address: str = "") -> LmStudioApi:
+        client = LmStudioApi(address or self._address, token=self._options.token, timeout=self._options.timeout)
+        if not client.is_there():
+            raise LlmError(
+                "unreachable",
+                f"{client.place} could not be reached: it does not answer there.",
+                remedy="Start its server: lms server start.",
+            )
+        return client
+
+    def resolve(self, request: ModelRequest, record: InstalledModel | None) -> Resolved:
+        del record
+        if request.refresh:
+            raise LlmError("unsupported", "LM Studio tells no digest, so nothing shows whether a name has moved.")
+        model = _find(self._client().models(), request)
+        return self._resolved(model, request) if model else Resolved("", (), {"endpoint": self._address})
+
+    def fetch(
+        self, request: ModelRequest, resolved: Resolved, missing: t.Sequence[FileEntry], workspace: Workspace
+    ) -> Fetched:
+        del missing, workspace
+        client = self._client()
+        if not resolved.held:
+            job = client.download(request.reference.model, request.quantization)
+            if job:
+                client.wait(job, lambda _job: None, deadline=_LONGEST_DOWNLOAD, pause=min(2.0, self._options.timeout))
+        model = _find(client.models(), request)
+        if model is None:
+            raise LlmError("hub_error", f"{client.place} finished and does not list {request.reference.model}.")
+        found = model
+
+        def capabilities(_render: Render) -> t.Mapping[str, t.Any]:
+            return _capabilities(found)
+
+        notes = ("LM Studio tells no digest: its bytes were not proven.",) if request.verify == "always" else ()
+        return Fetched(self._resolved(model, request), notes, capabilities)
+
+    def remove(self, record: InstalledModel, workspace: Workspace) -> None:
+        """By its folder: neither its port nor its command can delete."""
+        del workspace
+        client = self._client("" if self._options.endpoint else str(record.origin.get("endpoint") or ""))
+        key = str(record.origin.get("key") or record.model)
+        model = next((model for model in client.models() if model.key == key), None)
+        if model is None:
+            return
+        for instance in model.loaded:
+            client.unload(instance)
+        folder = self._folder(record, key, client)
+        shutil.rmtree(folder)
+        if any(model.key == key for model in client.models()):
+            raise LlmError("hub_error", f"{client.place} still lists {key} after its folder {folder} was removed.")
+
+    def _folder(self, record: InstalledModel, key: str, client: LmStudioApi) -> Path:
+        named = record.origin.get("models_path")
+        roots = [Path(root).expanduser() for root in ([named] if named else _USUAL_FOLDERS)]
+        roots = [root for root in roots if root.is_dir()]
+        # The key is the folder, but for models that somebody put elsewhere: then its command knows the path.
+        places = [key, *(path for path in (paths_of(key, record.origin) if roots else ()))]
+        for root in roots:
+            for place in places:
+                parts = Path(place).parts[:2]
+                folder = root.joinpath(*parts)
+                if len(parts) == 2 and ".." not in parts and folder.is_dir() and not folder.is_symlink():
+                    return folder
+        raise LlmError(
+            "path_missing",
+            f"{client.place}: the folder of {key} was not found in {', '.join(map(str, roots)) or 'its usual places'}.",
+            remedy="Give models_path, the folder that LM Studio shows as its models directory.",
+        )
+
+    def _resolved(self, model: LmModel, request: ModelRequest) -> Resolved:
+        origin = {"endpoint": self._address, "key": model.key}
+        origin.update({key: request.details[key] for key in ("models_path", "executable") if key in request.details})
+        return Resolved(model.quantization or "present", (), origin, held=True, declared_size=model.size or None)
+
+
+def _find(models: t.Iterable[LmModel], request: ModelRequest) -> LmModel | None:
+    """The model asked for: by its key, or by the last two words of its address."""
+    name = re.sub(r"^https://[^/]+/", "", request.reference.model).lower().partition("@")[0]
+    names = {name, re.sub(r"-gguf$", "", name), name.rpartition("/")[2], re.sub(r"-gguf$", "", name.rpartition("/")[2])}
+    wanted = request.quantization.lower()
+    for model in models:
+        if model.key.lower() in names and (not wanted or model.quantization.lower() == wanted):
+            return model
+    return None
+
+
+def _capabilities(model: LmModel) -> dict[str, t.Any]:
+    tools = model.capabilities.get("trained_for_tool_use")
+    return {
+        "max_context_length": model.max_context_length or None,
+        "quantization": model.quantization or None,
+        "supports_function_calling": tools if isinstance(tools, bool) else None,
+    }

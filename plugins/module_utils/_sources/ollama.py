@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Models that an Ollama server keeps: present by digest, never by the words of a pull."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+from pathlib import Path
+
+from .._api.local_file import sha256_of
+from .._api.ollama import OllamaApi, Tag, full_name, normal_name, same_name
+from .._api.ollama_command import OllamaCommand
+from .._api.ollama_registry import Blob, RegistryManifest, blob_path, manifest_path, ollama_manifest, parse_manifest
+from .._core.capabilities import Render, from_ollama_show
+from .._core.digest import SHA256, Digest
+from .._core.errors import LlmError
+from .._core.model import FileEntry, InstalledModel, Resolved
+from .._core.ports import Fetched, SourceOptions, Workspace
+from .._core.reference import ModelReference, check_name
+from .._core.request import ModelRequest
+from .ollama_create import Creation
+
+DEFAULT_ADDRESS = "http://127.0.0.1:11434"
+# Where its models lie: the unit's user, a distribution's package, a user's own (scripts/install.sh, envconfig).
+_USUAL_FOLDERS = ("/usr/share/ollama/.ollama/models", "/var/lib/ollama/models", "~/.ollama/models")
+
+
+class Ollama:
+    """One server at `endpoint`. Where only its command answers, the command is used."""
+
+    name = "ollama"
+    keeps_own_bytes = True
+
+    def __init__(self, options: SourceOptions) -> None:
+        self._options = options
+        self._client: OllamaApi | OllamaCommand | None = None
+
+    @property
+    def _address(self) -> str:
+        said = self._options.endpoint or os.environ.get("OLLAMA_HOST") or DEFAULT_ADDRESS
+        return said if "://" in said else f"http://{said}"
+
+    @property
+    def exclusive(self) -> str:
+        return "ollama-" + re.sub(r"[^\w.-]+", "-", self._address.partition("://")[2])
+
+    @staticmethod
+    def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
+        place = f"Model {params.get('name')} (ollama): model"
+        model = check_name(params.get("model") or "", place)
+        if not full_name(model).model:
+            raise LlmError("invalid_name", f"{place} '{model}' names no model.")
+        return ModelReference("ollama", normal_name(model), "")
+
+    # --- looking ---
+
+    def resolve(self, request: ModelRequest, record: InstalledModel | None) -> Resolved:
+        client = self._connected(request.details.get("executable", ""))
+        name = request.reference.model
+        tag = _find(client.tags(), name)
+        creation = self._creation(request)
+        if creation:
+            return creation.resolve(tag, record, client.tags())
+        local = self._local(request, tag)
+        origin = self._origin(request, record)
+        if tag and not request.refresh:
+            return self._held(request, tag, local, origin)
+        try:
+            offered = ollama_manifest(
+                name, insecure=bool(request.details.get("insecure")), timeout=self._options.timeout
+            )
+        except LlmError as failure:
+            if tag or failure.reason not in ("unreachable", "auth_error", "tls_failed"):
+                raise
+            # The server may reach what this account cannot: by its proxy, or with its own key.
+            return Resolved("", (), origin)
+        if tag and (offered.digest == _whole(tag, local) or (local and local.contents == offered.contents)):
+            return self._held(request, tag, local, origin)
+        files = _entries(offered)
+        here = frozenset(entry.digest for entry in files for models in self._folders(request) if _lies(models, entry))
+        return Resolved(offered.digest, files, origin, here=here, identity=offered.digest)
+
+    def _held(
+        self, request: ModelRequest, tag: Tag, local: RegistryManifest | None, origin: dict[str, t.Any]
+    ) -> Resolved:
+        files = _entries(local) if local else ()
+        damaged: tuple[str, ...] = ()
+        if request.verify == "always" and local:
+            damaged = self._wrong(request, files)
+        digest = _whole(tag, local)
+        return Resolved(digest, files, origin, held=True, declared_size=tag.size, damaged=damaged, identity=digest)
+
+    def _connected(self, executable: str) -> OllamaApi | OllamaCommand:
+        if self._client is None:
+            api = OllamaApi(self._address, token=self._options.token, timeout=self._options.timeout)
+            try:
+                if api.version() is None:
+                    raise LlmError(
+                        "unreachable",
+                        f"{api.place}: what answers there is not Ollama.",
+                        remedy="Correct endpoint; Docker Model Runner imitates Ollama's paths.",
+                    )
+                self._client = api
+            except LlmError as failure:
+                command = OllamaCommand(executable or "ollama", address="" if executable else self._address)
+                if failure.reason != "unreachable" or not _answers(command):
+                    raise
+                self._client = command
+        return self._client
+
+    def _folders(self, request: ModelRequest) -> tuple[Path, ...]:
+        named = request.details.get("models_path") or os.environ.get("OLLAMA_MODELS")
+        return tuple(Path(folder).expanduser() for folder in ([named] if named else _USUAL_FOLDERS))
+
+    def _local(self, request: ModelRequest, tag: Tag | None) -> RegistryManifest | None:
+        """The manifest on this host's disk, if it is the very one that the server means."""
+        for models in self._folders(request) if tag else ():
+            try:
+                manifest = parse_manifest(manifest_path(models, request.reference.model).read_bytes())
+            except (OSError, LlmError):
+                continue
+            if tag and manifest.digest.startswith(tag.digest):
+                return manifest
+        return None
+
+    def _wrong(self, request: ModelRequest, files: t.Sequence[FileEntry]) -> tuple[str, ...]:
+        """The blobs whose bytes do not hash to their names; a file's name is the only thing that proves it."""
+        wrong = []
+        for entry in files:
+            for models in self._folders(request):
+                path = blob_path(models, f"sha256:{entry.digest.value}")
+                if path.is_file():
+                    if sha256_of(path) != entry.digest.value:
+                        wrong.append(entry.path)
+                    break
+        return tuple(wrong)
+
+    def _origin(self, request: ModelRequest, record: InstalledModel | None) -> dict[str, t.Any]:
+        origin: dict[str, t.Any] = {"endpoint": self._address}
+        if request.details.get("executable"):
+            origin["executable"] = request.details["executable"]
+        if record and record.origin.get("proven"):
+            origin["proven"] = list(record.origin["proven"])
+        return origin
+
+    def _creation(self, request: ModelRequest) -> Creation | None:
+        asked = request.details.get("create")
+        return Creation(request, asked, self._origin(request, None)) if asked else None
+
+    # --- changing ---
+
+    def fetch(
+        self, request: ModelRequest, resolved: Resolved, missing: t.Sequence[FileEntry], workspace: Workspace
+    ) -> Fetched:
+        del missing, workspace
+        client = self._connected(request.details.get("executable", ""))
+        name = request.reference.model
+        notes: list[str] = []
+        creation = self._creation(request)
+        origin = dict(resolved.origin)
+        if not resolved.held or resolved.damaged:
+            if _find(client.tags(), name) and client.unload(name):
+                notes.append("it was loaded, and was unloaded so that no request gets the old weights.")
+            if creation:
+                creation.make(client, name)
+            else:
+                origin["proven"] = self._pull(client, request, resolved, notes)
+        tag = _find(client.tags(), name)
+        if tag is None:
+            raise LlmError("hub_error", f"{client.place} said success and does not list {name}.")
+        local = self._local(request, tag)
+        show = client.show(name) or {}
+
+        def capabilities(render: Render) -> t.Mapping[str, t.Any]:
+            return from_ollama_show(show, render)
+
+        digest = _whole(tag, local)
+        files = _entries(local) if local else ()
+        found = Resolved(digest, files, origin, held=True, declared_size=tag.size, identity=digest)
+        return Fetched(found, tuple(notes), capabilities)
+
+    def _pull(
+        self, client: OllamaApi | OllamaCommand, request: ModelRequest, resolved: Resolved, notes: list[str]
+    ) -> list[str]:
+        """Pull, and prove what the pull may have written; the digests that are proven now."""
+        name = request.reference.model
+        insecure = bool(request.details.get("insecure"))
+        if resolved.damaged:
+            notes.append(_mended(resolved.damaged))
+            client.delete(name)
+        client.pull(name, insecure=insecure, progress=lambda _line: None)
+        known = set(resolved.origin.get("proven", ())) if not resolved.damaged else set()
+        if request.verify == "never":
+            return sorted(known)
+        for attempt in (1, 2):
+            local = self._local(request, _find(client.tags(), name))
+            files = _entries(local) if local else ()
+            unproven = [entry for entry in files if entry.digest.value not in known or request.verify == "always"]
+            wrong = self._wrong(request, unproven)
+            if not wrong:
+                if not local:
+                    notes.append("its folder cannot be read from here: its bytes were not hashed.")
+                return sorted(entry.digest.value for entry in files)
+            if attempt == 2:
+                break
+            # A layer that is there is trusted unread by the next pull: only deleting brings it anew.
+            notes.append(_mended(wrong))
+            client.delete(name)
+            client.pull(name, insecure=insecure, progress=lambda _line: None)
+        raise LlmError(
+            "checksum_mismatch", f"{client.place} keeps bytes of {name} that do not hash to their names: {wrong[0]}."
+        )
+
+    def remove(self, record: InstalledModel, workspace: Workspace) -> None:
+        del workspace
+        if not self._options.endpoint and record.origin.get("endpoint"):
+            self._options = SourceOptions(endpoint=record.origin["endpoint"], timeout=self._options.timeout)
+            self._client = None
+        client = self._connected(str(record.origin.get("executable") or ""))
+        if _find(client.tags(), record.model):
+            # Deleted while it is loaded it would stay in memory, with no request that unloads it.
+            client.unload(record.model)
+            client.delete(record.model)
+
+
+def _find(tags: t.Iterable[Tag], name: str) -> Tag | None:
+    return next((tag for tag in tags if same_name(tag.name, name)), None)
+
+
+def _whole(tag: Tag, local: RegistryManifest | None) -> str:
+    """The digest in full; the command prints its first 12 digits only."""
+    return local.digest if local else tag.digest
+
+
+def _answers(command: OllamaCommand) -> bool:
+    try:
+        return command.version() is not None
+    except LlmError:
+        return False
+
+
+def _entries(manifest: RegistryManifest) -> tuple[FileEntry, ...]:
+    blobs: dict[str, Blob] = {blob.digest: blob for blob in (*manifest.layers, manifest.config)}
+    return tuple(
+        FileEntry(digest.replace(":", "-"), blob.size, Digest(SHA256, digest.partition(":")[2]))
+        for digest, blob in blobs.items()
+    )
+
+
+def _lies(models: Path, entry: FileEntry) -> bool:
+    try:
+        return blob_path(models, f"sha256:{entry.digest.value}").stat().st_size == entry.size
+    except OSError:
+        return False
+
+
+def _mended(wrong: t.Sequence[str]) -> str:
+    return f"{', '.join(wrong)} did not hash to its name; the model was deleted and pulled again."
