@@ -20,7 +20,7 @@ RUNTIME_KEYS = {
     "options", "extra_args", "environment", "secrets", "api_key", "allow_unauthenticated", "proof", "supervisor",
     "state", "memory_max", "gpu", "start_timeout", "proof_timeout", "stop_timeout",
 }  # fmt: skip
-_STORE_KEYS = {"path", "max_disk_gb", "max_model_gb"}
+_STORE_KEYS = {"path", "max_disk_gb", "max_model_gb", "max_mb_per_second", "evict"}
 
 PROFILES = ("full", "light", "llm_off")
 
