@@ -78,10 +78,10 @@ def normal_reference(name: str) -> str:
 
     `smollm2` is `ai/smollm2:latest`, `hf.co/A/B` is `huggingface.co/a/b:latest`. An identity (`sha256:…`) stays.
     """
-    return _spelled(name).lower()
+    return spelled_reference(name).lower()
 
 
-def _spelled(name: str) -> str:
+def spelled_reference(name: str) -> str:
     """`normal_reference` with the tag in the case it was written in: registries tell tags apart by case."""
     bare = re.sub(r"^(https?|oci)://", "", name.strip(), flags=re.IGNORECASE)
     if bare.lower().startswith("sha256:"):
@@ -235,7 +235,7 @@ def _path(reference: str) -> str:
     if ".." in reference or not reference.strip():
         # A step upwards would lead to another route.
         raise LlmError("invalid_name", f"'{reference[:100]}' is no name of a model.")
-    return quote(_spelled(reference), safe="/:@")
+    return quote(spelled_reference(reference), safe="/:@")
 
 
 def _model(entry: t.Mapping[str, t.Any]) -> DmrModel:

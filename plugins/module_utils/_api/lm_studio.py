@@ -19,7 +19,10 @@ _FINISHED = "completed"
 
 @dataclass(frozen=True)
 class LmModel:
-    """A model on the disk. `size` in bytes, `max_context_length` in tokens, `loaded` are the names of its instances."""
+    """A model on the disk. `size` in bytes, `max_context_length` in tokens, `loaded` are the names of its instances.
+
+    `quantization` is that of the file it would load; `variants` are `key@quantization` for each file that is there.
+    """
 
     key: str
     publisher: str
@@ -31,6 +34,12 @@ class LmModel:
     capabilities: dict[str, t.Any]
     display_name: str
     type: str
+    variants: tuple[str, ...] = ()
+
+    def has(self, quantization: str) -> bool:
+        """Whether a file of that quantization is there, in whatever case it is written."""
+        there = (self.quantization, *(variant.rpartition("@")[2] for variant in self.variants))
+        return quantization.lower() in [name.lower() for name in there]
 
 
 @dataclass(frozen=True)
@@ -173,4 +182,5 @@ def _model(entry: t.Mapping[str, t.Any]) -> LmModel:
         capabilities=capabilities if isinstance(capabilities, dict) else {},
         display_name=str(entry.get("display_name") or ""),
         type=str(entry.get("type") or ""),
+        variants=tuple(str(variant) for variant in entry.get("variants") or ()),
     )

@@ -12,6 +12,8 @@ import subprocess
 import typing as t
 from pathlib import Path
 
+from .daemon import entries
+
 _USUAL = ("lms", "~/.lmstudio/bin/lms")
 _TIMEOUT = 60
 
@@ -27,5 +29,5 @@ def paths_of(key: str, origin: t.Mapping[str, t.Any]) -> list[str]:
             listed = json.loads(done.stdout)
         except (OSError, ValueError, subprocess.TimeoutExpired):
             continue
-        return [str(entry["path"]) for entry in listed if entry.get("modelKey") == key and entry.get("path")]
+        return [str(entry["path"]) for entry in entries(listed) if entry.get("modelKey") == key and entry.get("path")]
     return []

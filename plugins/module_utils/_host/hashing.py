@@ -37,24 +37,35 @@ def holds(path: Path, digest: Digest, size: int) -> bool:
 
 
 def inspect(path: Path, entry: FileEntry, chunks: Path, share: float) -> Damage | None:
-    """Hash a file, or a random `share` (0 to 1) of its parts, against what it must be."""
+    """Hash a file, or a random `share` (0 to 1) of its parts, against what it must be.
+
+    The parts' hashes were taken from the very bytes that the file's own hash proved, so all of them together prove it
+    as well; and they can be looked at side by side.
+    """
     parts = parse(read_text(chunks) or "")
     whole = bool(parts) and parts[-1].stop == entry.size
     try:
         if path.stat().st_size != entry.size:
             return Damage(entry, entry.size)
-        if share < 1 and whole:
-            drawn = [part for part in parts if random.random() < share]
-            fine = all(_part_holds(path, part) for part in drawn)
-        else:
+        if not whole:
             fine = _hashed(path, entry.digest.hasher(entry.size)) == entry.digest.value
-        if fine:
+            return None if fine else Damage(entry, entry.size)
+        drawn = parts if share >= 1 else [part for part in parts if random.random() < share]
+        wrong = _wrong_parts(path, drawn)
+        if not wrong:
             return None
-        wrong = [part for part in parts if not _part_holds(path, part)] if whole else []
+        # One wrong part may be one of many; or the list itself is what went wrong.
+        wrong = wrong if share >= 1 else _wrong_parts(path, parts)
+        if _hashed(path, entry.digest.hasher(entry.size)) == entry.digest.value:
+            return None
     except (FileNotFoundError, NotADirectoryError):
         return Damage(entry, entry.size)
-    # Where every part is what was written down and the whole is not, nothing says where the wrong byte is.
-    return Damage(entry, sum(part.length for part in wrong) or entry.size)
+    return Damage(entry, sum(part.length for part in wrong))
+
+
+def _wrong_parts(path: Path, parts: t.Sequence[Chunk]) -> list[Chunk]:
+    with ThreadPoolExecutor(max_workers=max(1, os.cpu_count() or 1)) as pool:
+        return [part for part, fine in zip(parts, pool.map(lambda part: _part_holds(path, part), parts)) if not fine]
 
 
 def side_by_side(work: t.Callable[[FileEntry], _Done], files: t.Sequence[FileEntry]) -> list[_Done]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._api.docker_model_runner import DmrModel, DockerModelRunnerApi, normal_reference
+from .._api.docker_model_runner import DmrModel, DockerModelRunnerApi, normal_reference, spelled_reference
 from .._core.capabilities import Render, from_gguf
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
@@ -35,7 +35,7 @@ class DockerModelRunner:
     @staticmethod
     def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
         model = check_name(params.get("model") or "", f"Model {params.get('name')} (docker_model_runner): model")
-        return ModelReference("docker_model_runner", normal_reference(model), "")
+        return ModelReference("docker_model_runner", spelled_reference(model), "")
 
     def _client(self, address: str = "") -> DockerModelRunnerApi:
         client = DockerModelRunnerApi(address or self._address, timeout=self._options.timeout)
@@ -96,10 +96,10 @@ class DockerModelRunner:
         client.delete(record.model, force=False)
 
     def _unload(self, client: DockerModelRunnerApi, name: str) -> bool:
-        # What is loaded is named without its tag.
-        bare = name.rpartition(":")[0]
+        # What is loaded is named without its tag, which would mean the tag latest.
+        bare = normal_reference(name).rpartition(":")[0]
         loaded = [model.model for model in client.running() if normal_reference(model.model).rpartition(":")[0] == bare]
-        return bool(loaded) and client.unload(loaded) > 0
+        return bool(loaded) and client.unload([name, *loaded]) > 0
 
     def _resolved(self, model: DmrModel, *, held: bool) -> Resolved:
         return Resolved(

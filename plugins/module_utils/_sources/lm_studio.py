@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import typing as t
@@ -14,6 +15,7 @@ from .._core.capabilities import Render
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
 from .._core.ports import Fetched, SourceOptions, Workspace
+from .._core.quantization import has_quantization
 from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
 
@@ -21,6 +23,8 @@ DEFAULT_ADDRESS = "http://127.0.0.1:1234"
 _USUAL_FOLDERS = ("~/.lmstudio/models", "~/.cache/lm-studio/models")
 # A download goes on without us; a day is longer than any that is worth waiting for.
 _LONGEST_DOWNLOAD = 86_400.0
+# How many times the time limit of a connection a download may be paused: five minutes with the usual one.
+_PAUSES = 10
 
 
 class LmStudio:
@@ -79,7 +83,14 @@ class LmStudio:
         if not resolved.held:
             job = client.download(request.reference.model, request.quantization)
             if job:
-                client.wait(job, lambda _job: None, deadline=_LONGEST_DOWNLOAD, pause=min(2.0, self._options.timeout))
+                limit = self._options.timeout
+                client.wait(
+                    job,
+                    lambda _job: None,
+                    deadline=_LONGEST_DOWNLOAD,
+                    paused_limit=_PAUSES * limit,
+                    pause=min(2.0, limit),
+                )
         model = _find(client.models(), request)
         if model is None:
             raise LlmError("hub_error", f"{client.place} finished and does not list {request.reference.model}.")
@@ -96,15 +107,22 @@ class LmStudio:
         del workspace
         client = self._client("" if self._options.endpoint else str(record.origin.get("endpoint") or ""))
         key = str(record.origin.get("key") or record.model)
-        model = next((model for model in client.models() if model.key == key), None)
+        model = next((found for found in client.models() if found.key == key), None)
         if model is None:
             return
+        folder = self._folder(record, key, client)
         for instance in model.loaded:
             client.unload(instance)
-        folder = self._folder(record, key, client)
-        shutil.rmtree(folder)
-        if any(model.key == key for model in client.models()):
-            raise LlmError("hub_error", f"{client.place} still lists {key} after its folder {folder} was removed.")
+        quantization = str(record.selection.get("quantization") or "")
+        if quantization and len(model.variants) > 1:
+            # Another quantization lies beside it, and is not ours to remove.
+            for file in folder.iterdir():
+                if has_quantization(file.name, quantization):
+                    file.unlink()
+        else:
+            shutil.rmtree(folder)
+        if any(left.key == key and (not quantization or left.has(quantization)) for left in client.models()):
+            raise LlmError("hub_error", f"{client.place} still lists {key} after it was removed from {folder}.")
 
     def _folder(self, record: InstalledModel, key: str, client: LmStudioApi) -> Path:
         named = record.origin.get("models_path")
@@ -114,9 +132,10 @@ class LmStudio:
         places = [key, *(path for path in (paths_of(key, record.origin) if roots else ()))]
         for root in roots:
             for place in places:
-                parts = Path(place).parts[:2]
+                # Relative to the root or below it; what leads out of it, by a link or a step upwards, is no match.
+                parts = Path(os.path.relpath(place, root) if Path(place).is_absolute() else place).parts[:2]
                 folder = root.joinpath(*parts)
-                if len(parts) == 2 and ".." not in parts and folder.is_dir() and not folder.is_symlink():
+                if len(parts) == 2 and folder.is_dir() and folder.resolve() == root.resolve().joinpath(*parts):
                     return folder
         raise LlmError(
             "path_missing",
@@ -127,16 +146,16 @@ class LmStudio:
     def _resolved(self, model: LmModel, request: ModelRequest) -> Resolved:
         origin = {"endpoint": self._address, "key": model.key}
         origin.update({key: request.details[key] for key in ("models_path", "executable") if key in request.details})
-        return Resolved(model.quantization or "present", (), origin, held=True, declared_size=model.size or None)
+        revision = request.quantization.upper() or model.quantization or "present"
+        return Resolved(revision, (), origin, held=True, declared_size=model.size or None)
 
 
 def _find(models: t.Iterable[LmModel], request: ModelRequest) -> LmModel | None:
     """The model asked for: by its key, or by the last two words of its address."""
     name = re.sub(r"^https://[^/]+/", "", request.reference.model).lower().partition("@")[0]
     names = {name, re.sub(r"-gguf$", "", name), name.rpartition("/")[2], re.sub(r"-gguf$", "", name.rpartition("/")[2])}
-    wanted = request.quantization.lower()
     for model in models:
-        if model.key.lower() in names and (not wanted or model.quantization.lower() == wanted):
+        if model.key.lower() in names and (not request.quantization or model.has(request.quantization)):
             return model
     return None
 

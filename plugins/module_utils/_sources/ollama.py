@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 from .._api.local_file import sha256_of
@@ -39,7 +40,11 @@ class Ollama:
     @property
     def _address(self) -> str:
         said = self._options.endpoint or os.environ.get("OLLAMA_HOST") or DEFAULT_ADDRESS
-        return said if "://" in said else f"http://{said}"
+        if "://" in said:
+            return said
+        # As Ollama reads it: without a scheme the port is its own, with one the scheme's (envconfig/config.go).
+        host, colon, port = said.rpartition(":")
+        return f"http://{host or '127.0.0.1'}:{port}" if colon else f"http://{said}:11434"
 
     @property
     def exclusive(self) -> str:
@@ -51,7 +56,12 @@ class Ollama:
         model = check_name(params.get("model") or "", place)
         if not full_name(model).model:
             raise LlmError("invalid_name", f"{place} '{model}' names no model.")
-        return ModelReference("ollama", normal_name(model), "")
+        name = normal_name(model)
+        if "/" not in name:
+            # Ollama's own models are in lower case, whatever case they are asked for in; tags are not.
+            own, colon, tag = name.partition(":")
+            name = f"{own.lower()}{colon}{tag}"
+        return ModelReference("ollama", name, "")
 
     # --- looking ---
 
@@ -61,11 +71,13 @@ class Ollama:
         tag = _find(client.tags(), name)
         creation = self._creation(request)
         if creation:
-            return creation.resolve(tag, record, client.tags())
+            made = creation.resolve(tag, record, client.tags())
+            wrong = self._wrong(request, made.files) if made.held and request.verify == "always" else ()
+            return replace(made, damaged=wrong)
         local = self._local(request, tag)
-        origin = self._origin(request, record)
+        origin = self._origin(request, record, tag)
         if tag and not request.refresh:
-            return self._held(request, tag, local, origin)
+            return self._held(request, tag, local, origin, record)
         try:
             offered = ollama_manifest(
                 name, insecure=bool(request.details.get("insecure")), timeout=self._options.timeout
@@ -75,38 +87,48 @@ class Ollama:
                 raise
             # The server may reach what this account cannot: by its proxy, or with its own key.
             return Resolved("", (), origin)
-        if tag and (offered.digest == _whole(tag, local) or (local and local.contents == offered.contents)):
-            return self._held(request, tag, local, origin)
+        if tag and local and local.contents == offered.contents:
+            return self._held(request, tag, local, origin, record)
+        if tag and tag.digest and offered.digest.startswith(tag.digest):
+            return self._held(request, replace(tag, digest=offered.digest), local, origin, record)
         files = _entries(offered)
         here = frozenset(entry.digest for entry in files for models in self._folders(request) if _lies(models, entry))
         return Resolved(offered.digest, files, origin, here=here, identity=offered.digest)
 
     def _held(
-        self, request: ModelRequest, tag: Tag, local: RegistryManifest | None, origin: dict[str, t.Any]
+        self,
+        request: ModelRequest,
+        tag: Tag,
+        local: RegistryManifest | None,
+        origin: dict[str, t.Any],
+        record: InstalledModel | None,
     ) -> Resolved:
         files = _entries(local) if local else ()
         damaged: tuple[str, ...] = ()
         if request.verify == "always" and local:
             damaged = self._wrong(request, files)
-        digest = _whole(tag, local)
+        digest = _whole(tag, local, record)
         return Resolved(digest, files, origin, held=True, declared_size=tag.size, damaged=damaged, identity=digest)
 
     def _connected(self, executable: str) -> OllamaApi | OllamaCommand:
         if self._client is None:
             api = OllamaApi(self._address, token=self._options.token, timeout=self._options.timeout)
             try:
-                if api.version() is None:
-                    raise LlmError(
-                        "unreachable",
-                        f"{api.place}: what answers there is not Ollama.",
-                        remedy="Correct endpoint; Docker Model Runner imitates Ollama's paths.",
-                    )
-                self._client = api
+                version = api.version()
             except LlmError as failure:
                 command = OllamaCommand(executable or "ollama", address="" if executable else self._address)
                 if failure.reason != "unreachable" or not _answers(command):
                     raise
                 self._client = command
+                return command
+            if version is None:
+                # Nor is its command of use: it would talk to the same imitation.
+                raise LlmError(
+                    "unreachable",
+                    f"{api.place}: what answers there is not Ollama.",
+                    remedy="Correct endpoint; Docker Model Runner imitates Ollama's paths.",
+                )
+            self._client = api
         return self._client
 
     def _folders(self, request: ModelRequest) -> tuple[Path, ...]:
@@ -125,28 +147,27 @@ class Ollama:
         return None
 
     def _wrong(self, request: ModelRequest, files: t.Sequence[FileEntry]) -> tuple[str, ...]:
-        """The blobs whose bytes do not hash to their names; a file's name is the only thing that proves it."""
+        """The blobs that are gone, or do not hash to their names: a file's name is the only thing that proves it."""
         wrong = []
         for entry in files:
-            for models in self._folders(request):
-                path = blob_path(models, f"sha256:{entry.digest.value}")
-                if path.is_file():
-                    if sha256_of(path) != entry.digest.value:
-                        wrong.append(entry.path)
-                    break
+            paths = [blob_path(models, f"sha256:{entry.digest.value}") for models in self._folders(request)]
+            path = next((path for path in paths if path.is_file()), None)
+            if path is None or sha256_of(path) != entry.digest.value:
+                wrong.append(entry.path)
         return tuple(wrong)
 
-    def _origin(self, request: ModelRequest, record: InstalledModel | None) -> dict[str, t.Any]:
+    def _origin(self, request: ModelRequest, record: InstalledModel | None, tag: Tag | None) -> dict[str, t.Any]:
         origin: dict[str, t.Any] = {"endpoint": self._address}
         if request.details.get("executable"):
             origin["executable"] = request.details["executable"]
-        if record and record.origin.get("proven"):
+        # What was proven once holds for the very model that is there, not for one that was lost and comes again.
+        if record and tag and record.origin.get("proven") and record.revision.startswith(tag.digest):
             origin["proven"] = list(record.origin["proven"])
         return origin
 
     def _creation(self, request: ModelRequest) -> Creation | None:
         asked = request.details.get("create")
-        return Creation(request, asked, self._origin(request, None)) if asked else None
+        return Creation(request, asked, self._origin(request, None, None)) if asked else None
 
     # --- changing ---
 
@@ -163,7 +184,8 @@ class Ollama:
             if _find(client.tags(), name) and client.unload(name):
                 notes.append("it was loaded, and was unloaded so that no request gets the old weights.")
             if creation:
-                creation.make(client, name)
+                self._make(client, request, resolved, creation, notes)
+                origin["made_of"] = creation.made_of(client.tags(), origin["made_of"])
             else:
                 origin["proven"] = self._pull(client, request, resolved, notes)
         tag = _find(client.tags(), name)
@@ -175,7 +197,7 @@ class Ollama:
         def capabilities(render: Render) -> t.Mapping[str, t.Any]:
             return from_ollama_show(show, render)
 
-        digest = _whole(tag, local)
+        digest = _whole(tag, local, None)
         files = _entries(local) if local else ()
         found = Resolved(digest, files, origin, held=True, declared_size=tag.size, identity=digest)
         return Fetched(found, tuple(notes), capabilities)
@@ -208,14 +230,31 @@ class Ollama:
             notes.append(_mended(wrong))
             client.delete(name)
             client.pull(name, insecure=insecure, progress=lambda _line: None)
-        raise LlmError(
-            "checksum_mismatch", f"{client.place} keeps bytes of {name} that do not hash to their names: {wrong[0]}."
-        )
+        raise _kept(client, name, wrong)
+
+    def _make(
+        self,
+        client: OllamaApi | OllamaCommand,
+        request: ModelRequest,
+        resolved: Resolved,
+        creation: Creation,
+        notes: list[str],
+    ) -> None:
+        name = request.reference.model
+        if resolved.damaged:
+            notes.append(_mended(resolved.damaged, "made"))
+            client.delete(name)
+        creation.make(client, name)
+        if resolved.damaged:
+            local = self._local(request, _find(client.tags(), name))
+            wrong = self._wrong(request, _entries(local)) if local else ()
+            if wrong:
+                raise _kept(client, name, wrong)
 
     def remove(self, record: InstalledModel, workspace: Workspace) -> None:
         del workspace
         if not self._options.endpoint and record.origin.get("endpoint"):
-            self._options = SourceOptions(endpoint=record.origin["endpoint"], timeout=self._options.timeout)
+            self._options = replace(self._options, endpoint=record.origin["endpoint"])
             self._client = None
         client = self._connected(str(record.origin.get("executable") or ""))
         if _find(client.tags(), record.model):
@@ -228,9 +267,11 @@ def _find(tags: t.Iterable[Tag], name: str) -> Tag | None:
     return next((tag for tag in tags if same_name(tag.name, name)), None)
 
 
-def _whole(tag: Tag, local: RegistryManifest | None) -> str:
-    """The digest in full; the command prints its first 12 digits only."""
-    return local.digest if local else tag.digest
+def _whole(tag: Tag, local: RegistryManifest | None, record: InstalledModel | None) -> str:
+    """The digest in full, where somebody knows it; the command prints its first 12 digits only."""
+    if local:
+        return local.digest
+    return record.revision if record and tag.digest and record.revision.startswith(tag.digest) else tag.digest
 
 
 def _answers(command: OllamaCommand) -> bool:
@@ -255,5 +296,13 @@ def _lies(models: Path, entry: FileEntry) -> bool:
         return False
 
 
-def _mended(wrong: t.Sequence[str]) -> str:
-    return f"{', '.join(wrong)} did not hash to its name; the model was deleted and pulled again."
+def _mended(wrong: t.Sequence[str], done: str = "pulled") -> str:
+    return f"{', '.join(wrong)} did not hash to its name; the model was deleted and {done} again."
+
+
+def _kept(client: OllamaApi | OllamaCommand, name: str, wrong: t.Sequence[str]) -> LlmError:
+    return LlmError(
+        "checksum_mismatch",
+        f"{client.place} keeps bytes of {name} that do not hash to their names: {wrong[0]}.",
+        remedy="Another of its models has the same file and keeps it there: delete that one too, then run again.",
+    )

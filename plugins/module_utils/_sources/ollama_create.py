@@ -37,10 +37,10 @@ class Creation:
             raise LlmError("path_missing", f"create: the file {self._file} does not exist on the host.")
 
     def resolve(self, tag: Tag | None, record: InstalledModel | None, tags: t.Sequence[Tag]) -> Resolved:
-        made_of = self._made_of(record, tags)
+        before: dict[str, t.Any] = record.origin.get("made_of", {}) if record else {}
+        made_of = self.made_of(tags, before)
         origin = {**self._origin, "made_of": made_of}
-        remembered = record is not None and record.origin.get("made_of") == made_of
-        if tag and record and remembered and record.revision.startswith(tag.digest):
+        if tag and record and _contents(before) == _contents(made_of) and record.revision.startswith(tag.digest):
             return Resolved(
                 record.revision, record.files, origin, held=True, declared_size=tag.size, identity=record.revision
             )
@@ -49,12 +49,12 @@ class Creation:
         entry = FileEntry(self._file.name, self._file.stat().st_size, Digest(SHA256, made_of["sha256"]))
         return Resolved("", (entry,), origin, here=frozenset([entry.digest]))
 
-    def _made_of(self, record: InstalledModel | None, tags: t.Sequence[Tag]) -> dict[str, t.Any]:
+    def made_of(self, tags: t.Sequence[Tag], before: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+        """What decides the model's contents; `before` saves hashing a file that has not been written since."""
         made_of: dict[str, t.Any] = {key: self._asked[key] for key in _KEYS if self._asked.get(key)}
         if self._file:
             status = self._file.stat()
             made_of["signature"] = [status.st_size, status.st_mtime_ns, status.st_ino]
-            before = record.origin.get("made_of", {}) if record else {}
             same = before.get("signature") == made_of["signature"] and before.get("path") == made_of["path"]
             made_of["sha256"] = before["sha256"] if same and before.get("sha256") else sha256_of(self._file)
         else:
@@ -75,3 +75,8 @@ class Creation:
                 client.upload_blob(digest, self._file)
             body["files"] = {self._file.name: digest}
         client.create(name, body, lambda _line: None)
+
+
+def _contents(made_of: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Without the mark of when a file was written: the same bytes make the same model."""
+    return {key: value for key, value in made_of.items() if key != "signature"}

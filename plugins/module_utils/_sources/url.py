@@ -114,9 +114,9 @@ class Url:
         return found
 
     def _credentials(self, request: ModelRequest, url: str) -> dict[str, str]:
-        """For the first address's own host only; a mirror elsewhere is asked without."""
+        """For the first address's own server only, in the same scheme; a mirror elsewhere is asked without."""
         options = self._options
-        if urlsplit(url).netloc != urlsplit(request.details["url"]).netloc:
+        if _place(url) != _place(request.details["url"]):
             return {}
         if options.token:
             return {"Authorization": f"Bearer {options.token}"}
@@ -172,6 +172,11 @@ class _Mirrors:
                     raise
                 if origin in self._origins:
                     self._origins.remove(origin)
+
+
+def _place(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc.rpartition("@")[2].lower()
 
 
 def _file_name(url: str) -> str:
