@@ -47,6 +47,19 @@ options:
   path: &path
     description: Absolute path of the file or folder with O(source=file).
     type: path
+  from_controller: &from_controller
+    description: >-
+      With O(source=file), O(path) is a file or folder of the controller. It is sent only if the host does not have its
+      bytes; a transfer that breaks off begins anew.
+    type: bool
+    default: false
+  controller_files: &controller_files
+    description: Names, sizes and hashes of the controller's files. Set by the action; not for users.
+    type: list
+    elements: dict
+  controller_staging: &controller_staging
+    description: Where on the host the action has put them. Set by the action; not for users.
+    type: path
   placement: &placement
     description: >-
       With O(source=file), V(copy) into the store, V(link) into it (shared blocks or a hard link where the file system
@@ -148,6 +161,9 @@ options:
       exclude: *exclude
       quantization: *quantization
       path: *path
+      from_controller: *from_controller
+      controller_files: *controller_files
+      controller_staging: *controller_staging
       placement: *placement
       url: *url
       mirrors: *mirrors

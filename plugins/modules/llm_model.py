@@ -162,7 +162,7 @@ details:
   sample: {status: 403}
 """
 
-from ..module_utils._ansible.argspec import MODEL, PREFIX, STORE
+from ..module_utils._ansible.argspec import MODEL, PREFIX, STAGED, STORE
 from ..module_utils._ansible.run import run
 from ..module_utils._work.ensure_model import ModelTask
 
@@ -171,10 +171,11 @@ ARGUMENT_SPEC = {
     **PREFIX,
     **STORE,
     **MODEL_SPEC,
+    **STAGED,
     "models": {
         "type": "list",
         "elements": "dict",
-        "options": {**MODEL_SPEC, "name": {"type": "str", "required": True}},
+        "options": {**MODEL_SPEC, **STAGED, "name": {"type": "str", "required": True}},
     },
     "state": {"type": "str", "choices": ["present", "absent", "verified"], "default": "present"},
     "verify_share": {"type": "float", "default": 1.0},

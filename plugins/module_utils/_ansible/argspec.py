@@ -22,6 +22,7 @@ MODEL: dict[str, t.Any] = {
     "exclude": {"type": "list", "elements": "str", "default": []},
     "quantization": {"type": "str"},
     "path": {"type": "path"},
+    "from_controller": {"type": "bool", "default": False},
     "placement": {"type": "str", "choices": ["copy", "link", "reference"], "default": "copy"},
     "url": {"type": "str"},
     "mirrors": {"type": "list", "elements": "str", "default": []},
@@ -41,4 +42,9 @@ MODEL: dict[str, t.Any] = {
     "token": {"type": "str", "no_log": True},
     "username": {"type": "str"},
     "password": {"type": "str", "no_log": True},
+}
+# What the action of `llm_model` adds to a model of the controller on the way to the host.
+STAGED: dict[str, t.Any] = {
+    "controller_files": {"type": "list", "elements": "dict"},
+    "controller_staging": {"type": "path"},
 }

@@ -192,8 +192,7 @@ def _plain(output: bytes) -> str:
 
 
 def _lines(process: subprocess.Popen[bytes]) -> t.Iterator[str]:
-    assert process.stderr is not None
-    for raw in process.stderr:
+    for raw in process.stderr or ():
         # What stood in the line before a carriage return has been written over.
         line = _plain(raw).strip().rpartition("\r")[2].strip()
         if line:

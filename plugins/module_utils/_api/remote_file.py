@@ -14,7 +14,8 @@ from .http_client import explain, failures, refused, shown, words
 if t.TYPE_CHECKING:
     import requests
 
-# Breaks in a row without a single new byte after which a download is given up.
+# Breaks in a row after which a download is given up, each of them of a connection that was slow or brought less
+# than a second's bytes at the slowest rate.
 _FRUITLESS = 5
 # Bytes a second, over one time limit of the connection, below which it counts as broken.
 SLOWEST = 1024
@@ -52,18 +53,18 @@ class RemoteFile:
     def read(self, start: int, stop: int) -> t.Iterator[bytes]:
         """The bytes from `start` up to `stop`, in order.
 
-        A break is answered by asking for the rest, as long as each try brings bytes. Raises `transfer_failed`, or
-        the error of the answer.
+        A break is answered by asking for the rest, as long as tries bring bytes at a fair rate. Raises
+        `transfer_failed`, or the error of the answer.
         """
         position, fruitless = start, 0
         while position < stop:
-            before, said = position, "the connection ended early"
+            before, said, slow = position, "the connection ended early", False
             try:
                 for block in self._once(position, stop):
                     position += len(block)
                     yield block
             except _BrokenError as broken:
-                said = str(broken)
+                said, slow = str(broken), isinstance(broken, _SlowError)
             except failures() as failure:
                 final = explain(failure, shown(self._url))
                 if final:
@@ -71,7 +72,7 @@ class RemoteFile:
                 said = words(failure)
             if position >= stop:
                 return
-            fruitless = 0 if position > before else fruitless + 1
+            fruitless = fruitless + 1 if slow or position - before < SLOWEST else 0
             if fruitless >= _FRUITLESS:
                 raise LlmError(
                     "transfer_failed",
@@ -92,6 +93,7 @@ class RemoteFile:
                 self._direct = ""
                 raise _BrokenError(f"it answered {answer.status_code}")
             if answer.status_code == 416 and ranged:
+                self._check_end(answer.headers.get("Content-Range", ""), start)
                 self._whole_only()
                 raise _BrokenError("it refused the range")
             if answer.status_code not in (200, 206):
@@ -112,7 +114,8 @@ class RemoteFile:
     def _body(self, answer: requests.Response, skip: int, wanted: int, encoded: bool) -> t.Iterator[bytes]:
         since, arrived = time.monotonic(), 0
         while wanted:
-            block = answer.raw.read(min(self._bandwidth.block, skip + wanted), decode_content=encoded)
+            # Never waits for more than there is: a trickle that fills a block after hours would not be seen as one.
+            block = answer.raw.read1(min(self._bandwidth.block, skip + wanted), decode_content=encoded)
             if not block:
                 return
             self._bandwidth.spend(len(block))
@@ -120,7 +123,7 @@ class RemoteFile:
             passed = time.monotonic() - since
             if passed > self._timeout:
                 if arrived < SLOWEST * passed:
-                    raise _BrokenError(f"it was slower than {SLOWEST} bytes a second")
+                    raise _SlowError(f"it was slower than {SLOWEST} bytes a second")
                 since, arrived = time.monotonic(), 0
             passed_over = min(skip, len(block))
             skip -= passed_over
@@ -134,12 +137,28 @@ class RemoteFile:
         if answer.history and _origin(answer.url) != _origin(self._url):
             self._direct = answer.url
 
+    def _check_end(self, content_range: str, start: int) -> None:
+        """`bytes */100` for what begins at 100 or after it: no further try brings more."""
+        total = content_range.partition("*/")[2]
+        if total.isdigit() and int(total) <= start:
+            raise LlmError(
+                "transfer_failed",
+                f"{shown(self._url)} has {total} bytes, {self._size} were promised.",
+                remedy="Nothing more can be fetched until the source says the right size.",
+                bytes_received=start,
+                bytes_expected=self._size,
+            )
+
     def _whole_only(self) -> None:
         self.connections = 0
 
 
 class _BrokenError(Exception):
     """One connection is of no more use; another one may be."""
+
+
+class _SlowError(_BrokenError):
+    """It brought bytes, and too few of them to go on like that."""
 
 
 def _origin(url: str) -> tuple[str, str]:

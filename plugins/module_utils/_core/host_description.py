@@ -11,7 +11,7 @@ from .reference import check_name
 from .runtime import PROOFS, SUPERVISORS, check_options, check_runtime_name, complete, is_loopback
 
 MODEL_KEYS = {
-    "name", "source", "model", "revision", "include", "exclude", "quantization", "path", "placement", "url", "mirrors",
+    "name", "source", "model", "revision", "include", "exclude", "quantization", "path", "from_controller", "placement", "url", "mirrors",
     "checksum_url", "sha256", "allow_large", "pinned", "capabilities", "refresh", "verify", "transfer", "insecure",
     "create", "models_path", "executable", "endpoint", "token", "username", "password",
 }  # fmt: skip

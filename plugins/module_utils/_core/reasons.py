@@ -25,6 +25,9 @@ REASONS: dict[str, Reason] = {
     "checksum_mismatch": Reason(
         "The bytes are not the ones that were promised.", "Nothing was kept; run again, or check the source."
     ),
+    "controller_bytes_missing": Reason(
+        "A file of the controller is not on the host yet.", "Run the task by its full name, llmops.fleet.llm_model."
+    ),
     "engine_missing": Reason("The engine's program is not where it should be.", "Run the engine's role first."),
     "engine_too_old": Reason("The program is older than the model needs.", "Update it, or choose an older model."),
     "environment_failed": Reason(

@@ -88,5 +88,18 @@ class ModelRequest:
 
 
 # Options of a model that one source alone reads, and the values that say nothing.
-DETAILS = ("url", "mirrors", "checksum_url", "placement", "insecure", "create", "transfer", "models_path", "executable")
+DETAILS = (
+    "from_controller",
+    "controller_files",
+    "controller_staging",
+    "url",
+    "mirrors",
+    "checksum_url",
+    "placement",
+    "insecure",
+    "create",
+    "transfer",
+    "models_path",
+    "executable",
+)
 _USUAL = {"placement": "copy", "transfer": "http"}

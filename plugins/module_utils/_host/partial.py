@@ -14,6 +14,7 @@ from .._core.errors import LlmError
 from .._core.model import FileEntry
 from .._core.ports import Origin
 from .durable import flush_folder
+from .os_errors import explain
 from .ownership import Owner
 
 _BLOCK = 1 << 20
@@ -140,7 +141,9 @@ class PartialFile:
         for chunk in self.damaged:
             data = b"".join(origin.read(chunk.start, chunk.stop))
             self._open.seek(chunk.start)
-            self._open.write(data)
+            left = memoryview(data)
+            while left:
+                left = left[self._put(left) :]
             self._note(Chunk(chunk.start, chunk.length, hashlib.sha256(data).hexdigest()))
         self.damaged = []
         # Once more over the whole: its hash stopped at the first damaged part.
@@ -159,14 +162,22 @@ class PartialFile:
         view = memoryview(data)
         while view:
             room = self._part_start + self._chunk - self._offset
-            # An unbuffered file may take less than it is given, most of all when the disk fills up.
-            written = self._open.write(view[:room]) or 0
+            written = self._put(view[:room])
             self._whole.update(view[:written])
             self._part.update(view[:written])
             self._offset += written
             view = view[written:]
             if self._offset == self._part_start + self._chunk:
                 self._end_part()
+
+    def _put(self, data: memoryview) -> int:
+        """Write, and say how much was: an unbuffered file may take less, most of all when the disk fills up."""
+        try:
+            return self._open.write(data) or 0
+        except OSError as failure:
+            # The error of an open file does not say which file it was.
+            failure.filename = str(self.path)
+            raise explain(failure) or failure from None
 
     def _end_part(self) -> None:
         length = self._offset - self._part_start

@@ -30,15 +30,17 @@ class File:
     @staticmethod
     def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
         path = params.get("path") or ""
-        if not path.startswith("/"):
+        if not path.startswith("/") and not (path and params.get("from_controller")):
             raise LlmError(
                 "invalid_input",
                 f"Model {params.get('name')} (file): path '{path}' is not absolute.",
-                remedy="Give the file's or folder's absolute path on the host as path.",
+                remedy="Give the absolute path on the host as path, or set from_controller: true for one of the controller.",
             )
         return ModelReference("file", path, "")
 
     def resolve(self, request: ModelRequest, record: InstalledModel | None) -> Resolved:
+        if request.details.get("from_controller"):
+            return self._from_controller(request)
         root = Path(request.path)
         if not root.exists():
             raise LlmError("path_missing", f"the path {root} does not exist on the host.")
@@ -59,9 +61,24 @@ class File:
         resolved = Resolved("", entries)
         return Resolved(resolved.sha256, entries, origin, held=in_place)
 
+    def _from_controller(self, request: ModelRequest) -> Resolved:
+        """What the action of the same name has read on the controller."""
+        told = request.details.get("controller_files", ())
+        entries = tuple(
+            FileEntry(str(file["path"]), int(file["size"]), Digest(SHA256, str(file["sha256"])))
+            for file in told
+            if request.wants(str(file["path"]))
+        )
+        if not entries:
+            raise LlmError("path_missing", f"the controller's {request.path} holds no file that is asked for.")
+        return Resolved(Resolved("", entries).sha256, entries)
+
     def fetch(
         self, request: ModelRequest, resolved: Resolved, missing: t.Sequence[FileEntry], workspace: Workspace
     ) -> Fetched:
+        if request.details.get("from_controller"):
+            self._take_staged(request, missing, workspace)
+            return Fetched(resolved)
         files = _files(Path(request.path))
         for entry in missing if not resolved.held else ():
             if request.details.get("placement") == LINK:
@@ -69,6 +86,17 @@ class File:
             else:
                 workspace.receive(entry, LocalFile(files[entry.path]))
         return Fetched(resolved)
+
+    def _take_staged(self, request: ModelRequest, missing: t.Sequence[FileEntry], workspace: Workspace) -> None:
+        staging = request.details.get("controller_staging")
+        if missing and not staging:
+            raise LlmError(
+                "controller_bytes_missing",
+                "the host does not have the controller's files yet.",
+                wanted=[entry.digest.value for entry in missing],
+            )
+        for entry in missing:
+            workspace.receive(entry, LocalFile(Path(str(staging)) / entry.digest.value))
 
     def remove(self, record: InstalledModel, workspace: Workspace) -> None:
         # What is used in place is the user's own and stays.

@@ -107,7 +107,7 @@ class Ollama:
         damaged: tuple[str, ...] = ()
         if request.verify == "always" and local:
             damaged = self._wrong(request, files)
-        digest = _whole(tag, local, record)
+        digest = _whole(tag, local, record.revision if record else "")
         return Resolved(digest, files, origin, held=True, declared_size=tag.size, damaged=damaged, identity=digest)
 
     def _connected(self, executable: str) -> OllamaApi | OllamaCommand:
@@ -197,7 +197,7 @@ class Ollama:
         def capabilities(render: Render) -> t.Mapping[str, t.Any]:
             return from_ollama_show(show, render)
 
-        digest = _whole(tag, local, None)
+        digest = _whole(tag, local, resolved.revision)
         files = _entries(local) if local else ()
         found = Resolved(digest, files, origin, held=True, declared_size=tag.size, identity=digest)
         return Fetched(found, tuple(notes), capabilities)
@@ -267,11 +267,11 @@ def _find(tags: t.Iterable[Tag], name: str) -> Tag | None:
     return next((tag for tag in tags if same_name(tag.name, name)), None)
 
 
-def _whole(tag: Tag, local: RegistryManifest | None, record: InstalledModel | None) -> str:
+def _whole(tag: Tag, local: RegistryManifest | None, known: str) -> str:
     """The digest in full, where somebody knows it; the command prints its first 12 digits only."""
     if local:
         return local.digest
-    return record.revision if record and tag.digest and record.revision.startswith(tag.digest) else tag.digest
+    return known if tag.digest and known.startswith(tag.digest) else tag.digest
 
 
 def _answers(command: OllamaCommand) -> bool:

@@ -322,7 +322,7 @@ def test_the_switchboard_is_reached_from_outside(runner: Runner, tmp_path: Path)
     ask(runner, "POST", "/_control/fault", json.dumps(words).encode())
     ask(runner, "POST", "/_control/set", b'{"answer": "I am {name}.", "version": "v9"}')
     create(runner, "smollm2")
-    assert [ask(runner, "GET", "/models").status for _ in range(2)] == [503, 200]
+    assert [ask(runner, "GET", "/models").status for _time in range(2)] == [503, 200]
     chat = json.loads(ask(runner, "POST", "/v1/chat/completions", b'{"model": "ai/smollm2"}').text)
     assert chat["choices"][0]["message"]["content"] == "I am alpha."
     assert json.loads(ask(runner, "GET", "/_control/log").text)["requests"]["GET /models"] == 2

@@ -61,7 +61,7 @@ def test_a_download_goes_by_polls(studio: LmStudio) -> None:
     status, job = ask(studio, "/api/v1/models/download", {"model": KEY})
     assert (status, set(job)) == (200, {"job_id", "status", "total_size_bytes", "started_at"})
     address = f"/api/v1/models/download/status/{job['job_id']}"
-    polled = [ask(studio, address)[1] for _ in range(2)]
+    polled = [ask(studio, address)[1] for _time in range(2)]
     assert [one["status"] for one in polled] == ["downloading", "downloading"]
     assert polled[0]["downloaded_bytes"] < polled[1]["downloaded_bytes"] < len(DATA)
     assert listed(studio) == []
@@ -134,7 +134,7 @@ def test_a_removed_folder_is_a_removed_model(studio: LmStudio) -> None:
 
 def test_faults_and_log(studio: LmStudio) -> None:
     studio.fault("GET /api/v1/models$", status=500, times=1)
-    assert [ask(studio, "/api/v1/models")[0] for _ in range(2)] == [500, 200]
+    assert [ask(studio, "/api/v1/models")[0] for _time in range(2)] == [500, 200]
     assert ask(studio, "/_control/log")[1]["requests"] == {"GET /api/v1/models": 2}
 
 

@@ -42,7 +42,7 @@ TEMPLATE, SYSTEM = (TEMPLATE_LAYER, b"{{ .Prompt }}"), (SYSTEM_LAYER, b"You reci
 STOPS = (PARAMETERS_LAYER, b'{"temperature": 0, "stop": ["</s>", "###"]}')
 COLD = (PARAMETERS_LAYER, b'{"temperature": 0}')
 SMALL = (PARAMETERS_LAYER, b'{"num_ctx": 64}')
-SMALL_DIGESTS = [hashlib.sha256(data).hexdigest() for _, data in (TEMPLATE, SYSTEM, STOPS, COLD)]
+SMALL_DIGESTS = [hashlib.sha256(data).hexdigest() for _kind, data in (TEMPLATE, SYSTEM, STOPS, COLD)]
 
 
 def sha(data: bytes) -> str:
@@ -63,7 +63,7 @@ class World:
         self.comparison = Comparison(self.registry.port, folder / "models", same)
 
     def publish(self, name: str, weights: str, *layers: tuple[str, bytes]) -> None:
-        digests = ["sha256:" + sha(data) for data in (WEIGHTS[weights], *(data for _, data in layers))]
+        digests = ["sha256:" + sha(data) for data in (WEIGHTS[weights], *(data for _kind, data in layers))]
         config = {
             "model_format": "gguf", "model_family": "llama", "model_families": ["llama"], "model_type": "0.9M",
             "file_type": "F32", "architecture": "amd64", "os": "linux",

@@ -94,7 +94,7 @@ def test_every_recorded_case_is_read(server: Recorded, file: str) -> None:
 
 def test_the_runner_is_told_from_what_looks_like_it(server: Recorded, free_port: int) -> None:
     server.play(named(MODELS, "root"), named("ollama/models.json", "root"), answer("", 404))
-    assert [api(server).is_there() for _ in range(3)] == [True, False, False]
+    assert [api(server).is_there() for _time in range(3)] == [True, False, False]
     assert DockerModelRunnerApi(f"http://127.0.0.1:{free_port}").is_there() is False
     server.play(named(MODELS, "version"))
     assert api(server).version() == "1.2.6"

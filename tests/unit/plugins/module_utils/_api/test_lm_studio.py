@@ -34,7 +34,7 @@ def status(word: str, arrived: int = 0) -> Case:
 
 def test_it_is_told_from_others(server: Recorded, free_port: int) -> None:
     server.play(answer({"lmstudio": True}), answer({}), answer("", 404), named("ollama/models.json", "unknown path"))
-    assert [api(server).is_there() for _ in range(4)] == [True, False, False, False]
+    assert [api(server).is_there() for _time in range(4)] == [True, False, False, False]
     assert LmStudioApi(f"http://127.0.0.1:{free_port}").is_there() is False
 
 

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Brings files of the controller to the host for `llm_model`, when the host does not have their bytes yet."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import typing as t
+from pathlib import Path
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+_BLOCK = 1 << 20
+# What the module answers when it needs bytes that only the controller has.
+_WANTED = "controller_bytes_missing"
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """The module decides on the host; files travel between its two runs, and only those that it asks for."""
+
+    TRANSFERS_FILES = True
+    _supports_check_mode = True
+    _supports_diff = True
+
+    def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        arguments = copy.deepcopy(self._task.args)
+        models = arguments.get("models") if isinstance(arguments.get("models"), list) else [arguments]
+        known: dict[str, Path] = {}
+        for model in models:
+            if (
+                isinstance(model, dict)
+                and _is_true(model.get("from_controller"))
+                and arguments.get("state") != "absent"
+            ):
+                self._describe(model, known)
+        result.update(
+            self._execute_module(module_name="llmops.fleet.llm_model", module_args=arguments, task_vars=task_vars)
+        )
+        wanted = (result.get("details") or {}).get("wanted", [])
+        if result.get("reason") == _WANTED and wanted:
+            staging = self._stage([known[digest] for digest in wanted if digest in known], wanted)
+            for model in models:
+                if isinstance(model, dict) and model.get("controller_files"):
+                    model["controller_staging"] = staging
+            again = self._execute_module(
+                module_name="llmops.fleet.llm_model", module_args=arguments, task_vars=task_vars
+            )
+            result.clear()
+            result.update(again)
+        return result
+
+    def _describe(self, model: dict[str, t.Any], known: dict[str, Path]) -> None:
+        """Put the files' names, sizes and hashes into the model's options."""
+        given = str(model.get("path") or "")
+        try:
+            root = Path(self._find_needle("files", given))
+        except Exception as failure:
+            raise AnsibleActionFail(
+                f"Model {model.get('name')} (file): the path '{given}' does not exist on the controller. Check the path."
+            ) from failure
+        files = []
+        for path in [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file()):
+            digest = _sha256(path)
+            known[digest] = path
+            name = path.name if root.is_file() else path.relative_to(root).as_posix()
+            files.append({"path": name, "size": path.stat().st_size, "sha256": digest})
+        model["path"] = str(root)
+        model["controller_files"] = files
+
+    def _stage(self, paths: t.Sequence[Path], digests: t.Sequence[str]) -> str:
+        """Send the files to the task's own folder on the host, which goes with the task."""
+        folder: str = self._connection._shell.tmpdir or self._make_tmp_path()
+        sent = []
+        for path, digest in zip(paths, digests):
+            remote = self._connection._shell.join_path(folder, digest)
+            self._transfer_file(str(path), remote)
+            sent.append(remote)
+        self._fixup_perms2((folder, *sent))
+        return folder
+
+
+def _is_true(value: t.Any) -> bool:
+    return value is True or str(value).lower() in ("true", "yes", "on", "1")
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
