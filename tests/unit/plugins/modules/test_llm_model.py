@@ -410,3 +410,133 @@ def test_two_runs_at_once_both_end_right(pull: Pull, hub: Hub, tmp_path: Path) -
     assert sorted(manifest(tmp_path)) == ["a", "b"]
     assert pull(name="a")["changed"] is False
     assert pull(name="b")["changed"] is False
+
+
+# As Gemma's: a message that is no user's or model's turn is refused.
+NO_SYSTEM_ROLE = (
+    "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate') }}{% endif %}"
+    "<start_of_turn>{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n{{ message['content'] }}"
+    "<end_of_turn>\n{% endfor %}"
+)
+
+
+def test_capabilities_come_from_the_files(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    hub.publish(
+        "org/gemma",
+        {
+            "config.json": json.dumps({"max_position_embeddings": 8192, "torch_dtype": "bfloat16"}).encode(),
+            "tokenizer_config.json": json.dumps({"bos_token": "<bos>", "chat_template": NO_SYSTEM_ROLE}).encode(),
+            "model.safetensors": b"weights",
+        },
+    )
+    record = pull(model="org/gemma")["models"][0]
+    assert record["capabilities"]["supports_system_role"] is False
+    assert record["capabilities"]["allowed_roles"] == ["user", "assistant"]
+    assert record["capabilities"]["max_context_length"] == 8192
+    assert record["capabilities"]["supports_structured_output"] is None
+    assert pull(model="org/gemma")["changed"] is False
+    assert manifest(tmp_path)["qwen"]["capabilities"] == record["capabilities"]
+
+
+def test_a_gguf_says_itself_what_it_can_take(pull: Pull, hub: Hub, reciters: Path) -> None:
+    hub.publish("org/alpha", {"alpha.gguf": (reciters / "alpha.gguf").read_bytes()})
+    read = pull(model="org/alpha")["models"][0]["capabilities_read"]
+    assert read["quantization"] == "F32"
+    assert read["max_context_length"] > 0
+
+
+def test_what_is_unused_makes_room(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    for number in range(3):
+        hub.publish(f"org/m{number}", {"w.bin": bytes([number]) * 1_000_000})
+    pull(name="old", model="org/m0")
+    pull(name="precious", model="org/m1", pinned=True)
+    params = {"name": "new", "model": "org/m2", "max_disk_gb": 0.0025}
+    assert pull(**params)["reason"] == "quota_exceeded"
+    assert pull(**params, check=True, evict="unused")["plan"]["steps"][0]["action"] == "evict"
+    result = pull(**params, evict="unused")
+    assert sorted(manifest(tmp_path)) == ["new", "precious"]
+    assert "evict old" in "".join(result["diff"]["after"]["plan"])
+    assert pull(**{**params, "name": "more", "model": "org/m0", "max_disk_gb": 0.0015}, evict="unused")["reason"] == (
+        "quota_exceeded"
+    )
+    assert sorted(manifest(tmp_path)) == ["new", "precious"]
+
+
+def test_bytes_that_another_pull_is_about_to_take_are_not_free(
+    pull: Pull, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from types import SimpleNamespace
+
+    from ansible_collections.llmops.fleet.plugins.module_utils._host import reservation
+
+    folder = tmp_path / "run/llm/reservations"
+    folder.mkdir(parents=True)
+    other = {"pid": 1, "started_at": reservation.started_at(1), "device": tmp_path.stat().st_dev, "bytes": 10**9,
+             "folder": str(tmp_path / "none"), "there": 0}  # fmt: skip
+    (folder / "1.json").write_text(json.dumps(other))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=10**9))
+    result = pull()
+    assert result["reason"] == "no_space"
+    assert "1.000 GB more are spoken for by other pulls" in result["msg"]
+    # A dead run's word counts no more.
+    (folder / "1.json").write_text(json.dumps({**other, "started_at": 1.0}))
+    assert pull()["changed"]
+    assert [path.name for path in folder.iterdir()] == ["1.json"]
+
+
+def test_a_limit_on_bandwidth_is_kept(pull: Pull, hub: Hub) -> None:
+    import time
+
+    started = time.monotonic()
+    pull(max_mb_per_second=3)
+    # Not a speed that is promised, but the least time that the limit leaves.
+    assert time.monotonic() - started > len(WEIGHTS) / 3e6 * 0.8
+
+
+def test_a_record_of_an_older_version_is_mended(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    pull()
+    path = store(tmp_path) / "manifest.json"
+    document = json.loads(path.read_text())
+    for key in ("capabilities_read", "capabilities_override", "pinned", "declared_size", "selection", "origin"):
+        document["models"][0].pop(key)
+    document["models"][0]["colour"] = "green"
+    document["house"] = "of another version"
+    path.write_text(json.dumps(document))
+    hub.reset()
+    assert pull()["changed"] is False
+    assert pull(pinned=True)["changed"]
+    assert not hub.sent
+    assert manifest(tmp_path)["qwen"]["colour"] == "green"
+    assert json.loads(path.read_text())["house"] == "of another version"
+
+
+def test_what_two_models_share_is_fetched_once(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    hub.publish("org/copy", {"other-name.gguf": WEIGHTS, "config.json": b"[]"})
+    pull()
+    hub.reset()
+    result = pull(name="copy", model="org/copy")
+    assert dict(hub.sent) == {"config.json": 2}
+    assert result["plan"]["steps"][0]["bytes_here"] == len(WEIGHTS)
+    one, other = (Path(manifest(tmp_path)[name]["folder"]) for name in ("qwen", "copy"))
+    assert (one / "model.gguf").stat().st_ino == (other / "other-name.gguf").stat().st_ino
+    pull(state="absent")
+    assert (other / "other-name.gguf").read_bytes() == WEIGHTS
+
+
+def test_state_verified_repairs(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    path = Path(pull()["models"][0]["folder"]) / "model.gguf"
+    assert pull(state="verified")["changed"] is False
+    path.chmod(0o640)
+    with path.open("r+b") as file:
+        file.write(b"\xff\xff")
+    assert pull()["changed"] is False
+    foreseen = pull(state="verified", check=True)
+    assert path.read_bytes() != WEIGHTS
+    real = pull(state="verified")
+    assert (foreseen["changed"], foreseen["diff"]) == (real["changed"], real["diff"])
+    assert real["plan"]["steps"][0]["damaged"] == ["model.gguf"]
+    assert path.read_bytes() == WEIGHTS
+    assert stat.S_IMODE(path.stat().st_mode) == 0o440
+    assert pull(state="verified")["changed"] is False
