@@ -89,6 +89,10 @@ def hub_download(endpoint: str, model: str, commit: str, path: str, folder: Path
         status = failure.response.status_code if failure.response is not None else 0
         raise _explain(failure, library, status, endpoint, model, commit) from None
     except Exception as failure:
+        answered = failure.__cause__
+        if isinstance(answered, library.errors.HfHubHTTPError) and answered.response is not None:
+            # What the hub answered stands behind the client's own "not in the cache either".
+            raise _explain(answered, library, answered.response.status_code, endpoint, model, commit) from None
         # hf_xet raises a bare RuntimeError, the client's transport errors of its own.
         raise LlmError(
             "transfer_failed",

@@ -40,6 +40,9 @@ class Workspace(t.Protocol):
     def scratch(self, name: str) -> Path:
         """A folder of the store for a program that writes files itself; emptied by the next run."""
 
+    def report(self, done: int, total: int) -> None:
+        """Say how far a program that brings bytes itself has come; bytes, 0 for a total that is not known."""
+
     def discard(self, record: InstalledModel) -> None:
         """Remove the folder of a model that the store owns."""
 

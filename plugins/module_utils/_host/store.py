@@ -21,6 +21,7 @@ from .durable import flush_folder
 from .hashing import Damage, inspect, side_by_side
 from .linking import clone, link_own, link_shared
 from .lock import hold
+from .operations import Progress
 from .ownership import Owner, make_folder
 from .partial import PartialFile, chunks_path, partial_path, proven_path
 from .read_ahead import blocks
@@ -39,6 +40,7 @@ class Store:
         self._partial = self.path / "partial"
         self._chunks = self.path / "chunks"
         self._catalogue = Catalogue(self.path, owner)
+        self.progress: Progress | None = None
 
     # --- looking (check mode does only this) ---
 
@@ -230,10 +232,22 @@ class Store:
                 chunks_path(self._chunks, entry).unlink(missing_ok=True)
 
     def _fill(self, file: PartialFile, entry: FileEntry, origin: Origin) -> None:
+        mended = sum(part.length for part in file.damaged)
         file.mend(origin)
+        self._came(mended)
         if file.offset < entry.size:
             for block in blocks(origin, file.offset, entry.size):
                 file.write(block)
+                self._came(len(block))
+
+    def _came(self, count: int) -> None:
+        if self.progress and count:
+            self.progress.add(count)
+
+    def report(self, done: int, total: int) -> None:
+        """See `Workspace.report`."""
+        if self.progress:
+            self.progress.report(done, total)
 
     def _open(self, entry: FileEntry) -> PartialFile:
         return PartialFile(self._partial, entry, chunks=self._chunks, owner=self._owner, chunk=self._chunk)

@@ -20,6 +20,7 @@ from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
 
 DEFAULT_ADDRESS = "http://127.0.0.1:1234"
+_ADDRESS = re.compile(r"^https://[^/]+/")
 _USUAL_FOLDERS = ("~/.lmstudio/models", "~/.cache/lm-studio/models")
 # A download goes on without us; a day is longer than any that is worth waiting for.
 _LONGEST_DOWNLOAD = 86_400.0
@@ -128,8 +129,9 @@ class LmStudio:
         named = record.origin.get("models_path")
         roots = [Path(root).expanduser() for root in ([named] if named else _USUAL_FOLDERS)]
         roots = [root for root in roots if root.is_dir()]
-        # The key is the folder, but for models that somebody put elsewhere: then its command knows the path.
-        places = [key, *(path for path in (paths_of(key, record.origin) if roots else ()))]
+        # The key is the folder, but for the case of its letters, and for models that somebody put elsewhere: then its
+        # command knows the path.
+        places = [key, _ADDRESS.sub("", record.model), *(paths_of(key, record.origin) if roots else ())]
         for root in roots:
             for place in places:
                 # Relative to the root or below it; what leads out of it, by a link or a step upwards, is no match.
@@ -152,7 +154,7 @@ class LmStudio:
 
 def _find(models: t.Iterable[LmModel], request: ModelRequest) -> LmModel | None:
     """The model asked for: by its key, or by the last two words of its address."""
-    name = re.sub(r"^https://[^/]+/", "", request.reference.model).lower().partition("@")[0]
+    name = _ADDRESS.sub("", request.reference.model).lower().partition("@")[0]
     names = {name, re.sub(r"-gguf$", "", name), name.rpartition("/")[2], re.sub(r"-gguf$", "", name.rpartition("/")[2])}
     for model in models:
         if model.key.lower() in names and (not request.quantization or model.has(request.quantization)):

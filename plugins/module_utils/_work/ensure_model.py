@@ -19,6 +19,7 @@ from .._core.ports import Fetched
 from .._host.chat_template import render
 from .._host.generations import kept_generations
 from .._host.lock import hold
+from .._host.operations import Operations
 from .._host.ownership import owner_of
 from .._host.place import layout_here
 from .._host.reservation import reserved
@@ -29,6 +30,8 @@ from .read_capabilities import read_capabilities
 
 # The manifest's mark on a revision that was replaced and is kept for a rollback.
 _SUPERSEDED = "superseded_by"
+# Which steps a host's history has, and under what name.
+_OPERATIONS = {"fetch": "install", "repair": "verify", "remove": "remove", "evict": "remove"}
 
 
 class ModelTask:
@@ -39,6 +42,7 @@ class ModelTask:
         self._layout = layout_here(params.get("prefix") or "")
         self._owner = owner_of(self._layout.user)
         self._store = Store(params.get("store") or self._layout.store, self._owner)
+        self._operations = Operations(self._layout, self._owner)
         self._planner = Planner(self._order, self._layout, self._store)
         self._wishes = {wish.request.name: wish for wish in self._order.wishes}
         self._notes: list[str] = []
@@ -88,7 +92,7 @@ class ModelTask:
         with reserved(Path(self._layout.run), self._store.path, left, self._owner) as reserve:
             for step in plan.steps:
                 try:
-                    manifest = self._take(step, manifest)
+                    manifest = self._noted(step, manifest)
                 except LlmError as failure:
                     subject = str(step.request) if step.request else f"Model {step.name}"
                     changed = done > 0 or bool(self._planner.healed)
@@ -97,6 +101,18 @@ class ModelTask:
                 left -= step.bytes_to_fetch
                 reserve(left)
         return manifest
+
+    def _noted(self, step: Step, manifest: Manifest) -> Manifest:
+        """Take a step, and note it as an operation of the host if it is one."""
+        if step.action not in _OPERATIONS:
+            return self._take(step, manifest)
+        kind = _OPERATIONS[step.action]
+        with self._operations.run(step.name, kind, step.bytes_to_fetch) as progress:
+            self._store.progress = progress
+            try:
+                return self._take(step, manifest)
+            finally:
+                self._store.progress = None
 
     def _take(self, step: Step, manifest: Manifest) -> Manifest:
         if step.action in ("remove", "evict"):
