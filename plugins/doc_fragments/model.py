@@ -68,7 +68,9 @@ options:
     choices: [copy, link, reference]
     default: copy
   url: &url
-    description: Address of the file with O(source=url).
+    description: >-
+      Address of the file with O(source=url). Its query and credentials are not shown in results; Ansible itself shows a
+      task's arguments with C(-vvv), so give C(no_log) to a task with a signed address.
     type: str
   mirrors: &mirrors
     description: Further addresses of the same file, tried in order.
@@ -135,7 +137,9 @@ options:
       E(HF_ENDPOINT) on the host and then the public hub, or the program's own port on this host.
     type: str
   token: &token
-    description: Access token. It is sent to the hub, program or first address only and never shown.
+    description:
+      - Access token. It is sent to the hub, program or first address only and never shown.
+      - To remove a model of a program that asks for a token, name its O(source) as well.
     type: str
   username: &username
     description: Name for O(source=url).

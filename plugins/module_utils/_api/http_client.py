@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import typing as t
+from urllib.parse import urlsplit
 
 from .._core.errors import LlmError
 
@@ -52,9 +54,20 @@ def session(*, retries: int = 5, connections: int = 8) -> requests.Session:
         raise_on_status=False,
     )
     made: requests.Session = library.Session()
+    # The host's .netrc would replace the credentials that we send; proxies of its environment are used all the same.
+    made.auth = _as_it_is
     for scheme in ("http://", "https://"):
         made.mount(scheme, HTTPAdapter(max_retries=retry, pool_maxsize=connections))
     return made
+
+
+def _as_it_is(request: t.Any) -> t.Any:
+    """Adds nothing to a request but the credentials that its own address has."""
+    from requests.auth import HTTPBasicAuth
+    from requests.utils import get_auth_from_url
+
+    pair = get_auth_from_url(request.url)
+    return HTTPBasicAuth(*pair)(request) if any(pair) and "Authorization" not in request.headers else request
 
 
 def get_json(url: str, *, headers: t.Mapping[str, str] | None = None, timeout: float = 5.0) -> tuple[int, t.Any]:
@@ -96,7 +109,10 @@ def explain(failure: Exception, place: str) -> LlmError | None:
     """The error for a failure that no further try mends; None for one that may pass."""
     library = _library()
     if isinstance(failure, library.exceptions.SSLError):
-        return LlmError("tls_failed", f"{place}: its certificate could not be verified.", cause=str(failure)[:300])
+        # Only what is wrong with it: the library's own words have the address, where credentials may stand.
+        found = re.search(r"certificate verify failed: ([^(']+)|WRONG_VERSION_NUMBER|hostname mismatch", repr(failure))
+        cause = (found[1] or found[0]).strip() if found else "the handshake failed"
+        return LlmError("tls_failed", f"{place}: its certificate could not be verified.", cause=cause)
     if isinstance(failure, library.TooManyRedirects):
         return LlmError("hub_error", f"{place} redirects without end.")
     if isinstance(failure, (library.exceptions.InvalidURL, library.exceptions.InvalidSchema)):
@@ -134,5 +150,8 @@ def refused(status: int, place: str, headers: t.Mapping[str, str]) -> LlmError:
 
 def shown(url: str) -> str:
     """A URL for a message: without credentials and query, where signatures stand."""
-    scheme, _separator, rest = url.split("?", maxsplit=1)[0].partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that cannot be read"
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

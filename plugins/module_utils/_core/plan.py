@@ -134,7 +134,11 @@ def plan_present(request: ModelRequest, resolved: Resolved, record: InstalledMod
     whole = resolved.held or (here.intact and set(record.files if record else ()) == set(resolved.files))
     damaged = (*resolved.damaged, *(entry.path for entry in resolved.files if entry.digest in here.damaged))
     if record is not None and same and whole and not damaged:
-        written = record.pinned == request.pinned and record.capabilities_override == request.capabilities
+        written = (
+            record.pinned == request.pinned
+            and record.capabilities_override == request.capabilities
+            and _reached(record.origin) == _reached(resolved.origin)
+        )
         action = "keep" if written and record.requested_revision == request.reference.revision else "update"
         return Step(request.name, action, record, record, request, resolved, bytes_here=record.size)
     wanted = {entry.digest: entry for entry in resolved.files}
@@ -165,6 +169,11 @@ def plan_present(request: ModelRequest, resolved: Resolved, record: InstalledMod
         bytes_here=size_here,
         damaged=damaged,
     )
+
+
+def _reached(origin: t.Mapping[str, t.Any]) -> list[t.Any]:
+    """How the program that keeps a model is reached; what a later removal goes by."""
+    return [origin.get(key) for key in ("endpoint", "executable", "models_path")]
 
 
 def plan_absent(name: str, record: InstalledModel | None, used_by: str | None, force: bool) -> Step:

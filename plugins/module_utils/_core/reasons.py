@@ -57,6 +57,10 @@ REASONS: dict[str, Reason] = {
     "no_space": Reason("The disk has no room.", "Free space, or move the store to a larger disk."),
     "not_found": Reason("The hub does not know the repository, revision or file.", "Check the spelling."),
     "out_of_memory": Reason("The engine ran out of memory.", "Take a smaller model, context or parallelism."),
+    "page_changed": Reason(
+        "A web page without an API is not built as it was when this collection was made.",
+        "Use another source meanwhile, and update the collection or report it.",
+    ),
     "path_missing": Reason("A path does not exist on the host.", "Check the path."),
     "permission_denied": Reason("The host refused access to a path.", "Check owner and mode, or use become."),
     "port_in_use": Reason("Something else listens on the port.", "Stop it, or choose another port."),

@@ -6,13 +6,14 @@ from __future__ import annotations
 import re
 import typing as t
 
-from .._api.docker_model_runner import DmrModel, DockerModelRunnerApi, normal_reference, spelled_reference
+from .._api.docker_model_runner import DmrLine, DmrModel, DockerModelRunnerApi, normal_reference, spelled_reference
 from .._core.capabilities import Render, from_gguf
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
 from .._core.ports import Fetched, SourceOptions, Workspace
 from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
+from .layers import Layers
 
 DEFAULT_ADDRESS = "http://127.0.0.1:12434"
 _FROM_A_HUB = "huggingface.co/"
@@ -52,7 +53,7 @@ class DockerModelRunner:
         client, name = self._client(), request.reference.model
         held = client.find(name)
         if held and not request.refresh:
-            return self._resolved(held, held=True)
+            return self._resolved(held, held=True, verify=request.verify)
         if name.startswith(_FROM_A_HUB):
             if held:
                 raise LlmError(
@@ -63,21 +64,24 @@ class DockerModelRunner:
             return Resolved("", (), {"endpoint": self._address})
         offered = client.remote(name)
         if held and held.id == offered.id:
-            return self._resolved(held, held=True)
+            return self._resolved(held, held=True, verify=request.verify)
         return self._resolved(offered, held=False)
 
     def fetch(
         self, request: ModelRequest, resolved: Resolved, missing: t.Sequence[FileEntry], workspace: Workspace
     ) -> Fetched:
-        del missing, workspace
+        del missing
         client, name = self._client(), request.reference.model
         notes = []
+        layers = Layers(workspace)
+
+        def told(line: DmrLine) -> None:
+            layers.came(line.layer, line.completed, line.layer_size, line.total)
+
         if not resolved.held:
             if self._unload(client, name):
                 notes.append("it was loaded, and was unloaded so that no request gets the old weights.")
-            client.create(name, token=self._options.token, progress=lambda _line: None)
-        elif request.verify == "always":
-            notes.append("its layers were proven when they were pulled; the runner gives no way to read them again.")
+            client.create(name, token=self._options.token, progress=told)
         model = client.find(name)
         if model is None:
             raise LlmError("hub_error", f"{client.place} said success and does not list {name}.")
@@ -101,7 +105,8 @@ class DockerModelRunner:
         loaded = [model.model for model in client.running() if normal_reference(model.model).rpartition(":")[0] == bare]
         return bool(loaded) and client.unload([name, *loaded]) > 0
 
-    def _resolved(self, model: DmrModel, *, held: bool) -> Resolved:
+    def _resolved(self, model: DmrModel, *, held: bool, verify: str = "") -> Resolved:
+        unread = "its layers were proven when they were pulled; the runner gives no way to read them again."
         return Resolved(
             model.id,
             (),
@@ -109,6 +114,7 @@ class DockerModelRunner:
             held=held,
             declared_size=model.size or None,
             identity=model.id.partition(":")[2],
+            notes=(unread,) if verify == "always" else (),
         )
 
 

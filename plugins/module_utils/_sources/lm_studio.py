@@ -79,7 +79,7 @@ class LmStudio:
     def fetch(
         self, request: ModelRequest, resolved: Resolved, missing: t.Sequence[FileEntry], workspace: Workspace
     ) -> Fetched:
-        del missing, workspace
+        del missing
         client = self._client()
         if not resolved.held:
             job = client.download(request.reference.model, request.quantization)
@@ -87,7 +87,7 @@ class LmStudio:
                 limit = self._options.timeout
                 client.wait(
                     job,
-                    lambda _job: None,
+                    lambda now: workspace.report(now.downloaded_bytes, now.total_size_bytes),
                     deadline=_LONGEST_DOWNLOAD,
                     paused_limit=_PAUSES * limit,
                     pause=min(2.0, limit),
@@ -100,8 +100,7 @@ class LmStudio:
         def capabilities(_render: Render) -> t.Mapping[str, t.Any]:
             return _capabilities(found)
 
-        notes = ("LM Studio tells no digest: its bytes were not proven.",) if request.verify == "always" else ()
-        return Fetched(self._resolved(model, request), notes, capabilities)
+        return Fetched(self._resolved(model, request), (), capabilities)
 
     def remove(self, record: InstalledModel, workspace: Workspace) -> None:
         """By its folder: neither its port nor its command can delete."""
@@ -149,14 +148,19 @@ class LmStudio:
         origin = {"endpoint": self._address, "key": model.key}
         origin.update({key: request.details[key] for key in ("models_path", "executable") if key in request.details})
         revision = request.quantization.upper() or model.quantization or "present"
-        return Resolved(revision, (), origin, held=True, declared_size=model.size or None)
+        notes = ("LM Studio tells no digest: its bytes were not proven.",) if request.verify == "always" else ()
+        return Resolved(revision, (), origin, held=True, declared_size=model.size or None, notes=notes)
 
 
 def _find(models: t.Iterable[LmModel], request: ModelRequest) -> LmModel | None:
     """The model asked for: by its key, or by the last two words of its address."""
     name = _ADDRESS.sub("", request.reference.model).lower().partition("@")[0]
     names = {name, re.sub(r"-gguf$", "", name), name.rpartition("/")[2], re.sub(r"-gguf$", "", name.rpartition("/")[2])}
+    publisher = name.partition("/")[0] if "/" in name else ""
     for model in models:
+        # A key that is one word alone names the model of one publisher only.
+        if "/" not in model.key and publisher and model.publisher and model.publisher.lower() != publisher:
+            continue
         if model.key.lower() in names and (not request.quantization or model.has(request.quantization)):
             return model
     return None

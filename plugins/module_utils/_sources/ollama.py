@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from .._api.local_file import sha256_of
-from .._api.ollama import OllamaApi, Tag, full_name, normal_name, same_name
+from .._api.ollama import OllamaApi, PullLine, Tag, full_name, normal_name, same_name
 from .._api.ollama_command import OllamaCommand
 from .._api.ollama_registry import Blob, RegistryManifest, blob_path, manifest_path, ollama_manifest, parse_manifest
 from .._core.capabilities import Render, from_ollama_show
@@ -20,6 +20,7 @@ from .._core.model import FileEntry, InstalledModel, Resolved
 from .._core.ports import Fetched, SourceOptions, Workspace
 from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
+from .layers import Layers
 from .ollama_create import Creation
 
 DEFAULT_ADDRESS = "http://127.0.0.1:11434"
@@ -108,7 +109,18 @@ class Ollama:
         if request.verify == "always" and local:
             damaged = self._wrong(request, files)
         digest = _whole(tag, local, record.revision if record else "")
-        return Resolved(digest, files, origin, held=True, declared_size=tag.size, damaged=damaged, identity=digest)
+        unread = request.verify == "always" and not local
+        notes = ("its folder cannot be read from here: its bytes were not hashed.",) if unread else ()
+        return Resolved(
+            digest,
+            files,
+            origin,
+            held=True,
+            declared_size=tag.size,
+            damaged=damaged,
+            identity=digest,
+            notes=notes,
+        )
 
     def _connected(self, executable: str) -> OllamaApi | OllamaCommand:
         if self._client is None:
@@ -174,7 +186,7 @@ class Ollama:
     def fetch(
         self, request: ModelRequest, resolved: Resolved, missing: t.Sequence[FileEntry], workspace: Workspace
     ) -> Fetched:
-        del missing, workspace
+        del missing
         client = self._connected(request.details.get("executable", ""))
         name = request.reference.model
         notes: list[str] = []
@@ -187,7 +199,7 @@ class Ollama:
                 self._make(client, request, resolved, creation, notes)
                 origin["made_of"] = creation.made_of(client.tags(), origin["made_of"])
             else:
-                origin["proven"] = self._pull(client, request, resolved, notes)
+                origin["proven"] = self._pull(client, request, resolved, notes, workspace)
         tag = _find(client.tags(), name)
         if tag is None:
             raise LlmError("hub_error", f"{client.place} said success and does not list {name}.")
@@ -203,15 +215,25 @@ class Ollama:
         return Fetched(found, tuple(notes), capabilities)
 
     def _pull(
-        self, client: OllamaApi | OllamaCommand, request: ModelRequest, resolved: Resolved, notes: list[str]
+        self,
+        client: OllamaApi | OllamaCommand,
+        request: ModelRequest,
+        resolved: Resolved,
+        notes: list[str],
+        workspace: Workspace,
     ) -> list[str]:
         """Pull, and prove what the pull may have written; the digests that are proven now."""
+        layers = Layers(workspace)
+
+        def told(line: PullLine) -> None:
+            layers.came(line.digest, line.completed, line.total)
+
         name = request.reference.model
         insecure = bool(request.details.get("insecure"))
         if resolved.damaged:
             notes.append(_mended(resolved.damaged))
             client.delete(name)
-        client.pull(name, insecure=insecure, progress=lambda _line: None)
+        client.pull(name, insecure=insecure, progress=told)
         known = set(resolved.origin.get("proven", ())) if not resolved.damaged else set()
         if request.verify == "never":
             return sorted(known)
@@ -229,7 +251,7 @@ class Ollama:
             # A layer that is there is trusted unread by the next pull: only deleting brings it anew.
             notes.append(_mended(wrong))
             client.delete(name)
-            client.pull(name, insecure=insecure, progress=lambda _line: None)
+            client.pull(name, insecure=insecure, progress=told)
         raise _kept(client, name, wrong)
 
     def _make(

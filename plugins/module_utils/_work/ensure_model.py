@@ -15,7 +15,7 @@ from .._core.manifest import Manifest
 from .._core.model import GB, INSTALLED, InstalledModel
 from .._core.outcome import Outcome
 from .._core.plan import Plan, Step
-from .._core.ports import Fetched
+from .._core.ports import Fetched, Source
 from .._host.chat_template import render
 from .._host.generations import kept_generations
 from .._host.lock import hold
@@ -71,8 +71,8 @@ class ModelTask:
         programs = {self._planner.source_of(wish).exclusive for wish in self._order.wishes}
         if self._order.state == "absent":
             records = self._store.manifest().models
-            providers = {records[name].provider for name in self._order.names if name in records}
-            programs = {self._planner.source(name, self._order.options).exclusive for name in providers}
+            doomed = [records[name] for name in self._order.names if name in records]
+            programs = {self._remover(record).exclusive for record in doomed}
         with contextlib.ExitStack() as held:
             held.enter_context(self._store.locked(self._order.lock_timeout))
             for program in sorted(programs - {""}):
@@ -146,15 +146,22 @@ class ModelTask:
             record = replace(record, capabilities_read=read_capabilities(record))
             manifest = manifest.with_model(record, now)
             self._store.note(record, manifest)
-        self._notes += [f"Model {step.name}: {note}" for note in fetched.notes]
-        if old and old.folder and old.folder != after.folder:
+        self._notes += [f"Model {step.name}: {note}" for note in (*fetched.notes, *fetched.resolved.notes)]
+        if old and _place_of(old) != _place_of(after):
             # A rollback may want the outgoing revision: it stays under a name of its own, and in the accounts.
             kept = replace(old, name=f"{old.name}:{old.revision[:8]}", extra={**old.extra, _SUPERSEDED: after.name})
             manifest = manifest.with_model(kept, now)
             self._store.note(kept, manifest)
-        wanted = {generation.model.folder for generation in kept_generations(self._layout)}
+        generations = [generation.model for generation in kept_generations(self._layout)]
+        wanted = {(model.folder, model.provider, model.model if not model.folder else "") for model in generations}
+        named = {_place_of(record) for record in manifest.models.values() if _SUPERSEDED not in record.extra}
         for record in list(manifest.models.values()):
-            if record.extra.get(_SUPERSEDED) == after.name and record.folder not in wanted:
+            if record.extra.get(_SUPERSEDED) != after.name or _place_of(record) in wanted:
+                continue
+            if _place_of(record) in named:
+                # Asked for under another name, or again under this one: only the mark of the old goes.
+                manifest = manifest.without(record.name, now)
+            else:
                 manifest = self._give_up(record, manifest)
         self._store.write_manifest(manifest)
         return manifest
@@ -190,10 +197,13 @@ class ModelTask:
             raise ValueError("a step that removes has a record")
         return self._give_up(step.before, self._store.manifest())
 
+    def _remover(self, record: InstalledModel) -> Source:
+        return self._planner.source(record.provider, self._order.removal_options(record.name, record.provider))
+
     def _give_up(self, record: InstalledModel, manifest: Manifest) -> Manifest:
         """First the record, then the bytes: a reader never finds a model whose files are going."""
         manifest = manifest.without(record.name, written(time.time()))
-        source = self._planner.source(record.provider, self._order.options)
+        source = self._remover(record)
         if record.kept_elsewhere:
             # The other program can refuse; then the model is still there, and so is its record.
             source.remove(record, self._store)
@@ -222,8 +232,10 @@ class ModelTask:
         result: dict[str, t.Any] = {"models": records, "plan": plan.as_dict(), "msg": _summary(plan)}
         if self._planner.healed:
             result["healed"] = list(self._planner.healed)
-        if self._notes:
-            result["notes"] = self._notes
+        looked = [f"Model {name}: {note}" for name, notes in self._planner.notes.items() for note in notes]
+        notes = list(dict.fromkeys([*looked, *self._notes]))
+        if notes:
+            result["notes"] = notes
         return Outcome(
             changed=plan.changes or bool(self._planner.healed),
             before={**before, "plan": ""},
@@ -236,6 +248,11 @@ class ModelTask:
         return failure
 
 
+def _place_of(record: InstalledModel) -> tuple[str, str, str]:
+    """What has a model's bytes: a folder of the store, or a program under the model's own name."""
+    return (record.folder, record.provider, record.model if not record.folder else "")
+
+
 def _shown(record: InstalledModel) -> dict[str, t.Any]:
     """What a diff shows of a model: identity and size, no times."""
     shown: dict[str, t.Any] = {
@@ -244,6 +261,10 @@ def _shown(record: InstalledModel) -> dict[str, t.Any]:
         "files": [entry.path for entry in record.files],
         "path": record.local_path,
     }
+    if record.requested_revision:
+        shown["requested_revision"] = record.requested_revision
+    if record.kept_elsewhere and record.origin.get("endpoint"):
+        shown["endpoint"] = record.origin["endpoint"]
     if record.status != INSTALLED:
         shown["status"] = record.status
     if record.sha256:

@@ -40,6 +40,7 @@ class Order:
     max_model_gb: float
     lock_timeout: float
     options: SourceOptions
+    items: t.Mapping[str, t.Mapping[str, t.Any]]
 
     @classmethod
     def from_params(cls, params: t.Mapping[str, t.Any]) -> Order:
@@ -76,6 +77,20 @@ class Order:
             max_model_gb=float(params["max_model_gb"]),
             lock_timeout=float(params["lock_timeout"]),
             options=shared,
+            items=dict(zip(names, items)),
+        )
+
+    def removal_options(self, name: str, provider: str) -> SourceOptions:
+        """How the program that keeps a model is reached to remove it: what its record says, unless the task says of
+        this very source. Address and token of the hub must not go to a program."""
+        item = self.items.get(name, {})
+        own = item if item.get("source") == provider else {}
+        return replace(
+            self.options,
+            endpoint=own.get("endpoint") or "",
+            token=own.get("token") or "",
+            username="",
+            password="",
         )
 
 

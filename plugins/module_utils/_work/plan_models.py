@@ -35,6 +35,7 @@ class Planner:
     layout: Layout
     store: Store
     healed: tuple[str, ...] = ()
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     copies: dict[Digest, Path] = field(default_factory=dict)
     adoptable: dict[Digest, Path] = field(default_factory=dict)
     damages: dict[str, list[Damage]] = field(default_factory=dict)
@@ -94,6 +95,7 @@ class Planner:
             after = replace(
                 record,
                 requested_revision=request.reference.revision,
+                origin=resolved.origin or record.origin,
                 pinned=request.pinned,
                 capabilities_override=request.capabilities,
             )
@@ -155,6 +157,7 @@ class Planner:
                 remedy="Correct sha256, or the revision; nothing was fetched.",
             )
         self._resolved[request.name] = resolved
+        self.notes[request.name] = resolved.notes
         return resolved
 
     def _folder(self, request: ModelRequest, resolved: Resolved) -> str:

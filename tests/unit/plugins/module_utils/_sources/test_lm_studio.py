@@ -119,7 +119,9 @@ def test_a_token_is_asked_for(model: Run, studio: LmStudio, params: dict[str, t.
         assert "Pass an API token of LM Studio." in result["msg"]
         assert "wrong-token" not in str(result)
     assert model(**params, token="lm-token")["changed"]
-    assert model(state="absent", token="lm-token")["changed"]
+    # A token goes to a program only when the task names it: the usual one is the hub's.
+    assert model(state="absent", token="lm-token")["reason"] == "auth_error"
+    assert model(state="absent", source="lm_studio", token="lm-token")["changed"]
     assert files(studio) == []
 
 

@@ -150,8 +150,11 @@ def test_the_command_is_used_where_the_port_does_not_answer(foreseen: Run, ollam
     assert foreseen(**params)["changed"] is False
     digest = sha(ollama.publish("second"))
     assert foreseen(**params, refresh=True)["models"][0]["revision"] == digest
+    # How it is reached is part of the record: a removal goes by it.
+    assert foreseen(**ollama.params)["changed"]
     assert foreseen(**ollama.params)["changed"] is False
-    assert foreseen(**params, state="absent")["changed"]
+    assert foreseen(**params)["changed"]
+    assert foreseen(name="m", state="absent")["changed"]
     assert ollama.tags() == {}
 
 
@@ -167,6 +170,7 @@ def test_the_command_alone_knows_a_model_by_its_first_digits(model: Run, ollama:
     assert "POST /api/pull" not in ollama.daemon.requests
     full = model(**{**ollama.params, "models_path": nowhere})["models"][0]["revision"]
     assert full == sha(ollama.registry.manifest_path("acme/model").read_bytes())
+    assert model(**params)["models"][0]["revision"] == full
     assert model(**params)["changed"] is False
 
 

@@ -233,7 +233,6 @@ def test_a_broken_transfer_shows_no_secret(model: Run, hub: Hub, params: dict[st
     assert SECRET not in json.dumps(result)
 
 
-@pytest.mark.xfail(strict=True, reason="http_client.explain puts the library's words, with the address, into details")
 def test_a_certificate_that_is_none_shows_no_secret(model: Run, hub: Hub, params: dict[str, t.Any]) -> None:
     params["url"] = params["url"].replace("http://", "https://") + f"?signature={SECRET}"
     result = model(**params, sha256=SHA256)
