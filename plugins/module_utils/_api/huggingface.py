@@ -49,11 +49,22 @@ def file_url(endpoint: str, model: str, commit: str, path: str) -> str:
 
 def model_info(endpoint: str, model: str, revision: str, *, token: str, timeout: float) -> HubModel:
     """Ask the hub once what a revision is. Raises the error of the answer, or `unreachable`."""
+    info = _asked(endpoint, model, revision, token=token, timeout=timeout, files_metadata=True)
+    return HubModel(str(info.sha), tuple(_entry(sibling) for sibling in info.siblings or ()))
+
+
+def model_facts(endpoint: str, model: str, revision: str, *, token: str, timeout: float) -> dict[str, t.Any]:
+    """What the hub has read of a model's files itself: `gguf` (header) and `config`; raises as `model_info` does."""
+    info = _asked(endpoint, model, revision, token=token, timeout=timeout, expand=["gguf", "config"])
+    return {"gguf": getattr(info, "gguf", None), "config": getattr(info, "config", None)}
+
+
+def _asked(endpoint: str, model: str, revision: str, *, token: str, timeout: float, **words: t.Any) -> t.Any:
     library = _library()
     client = library.HfApi(endpoint=endpoint, token=token or False)
     for wait in (*_WAITS, None):
         try:
-            info = client.model_info(model, revision=revision, files_metadata=True, timeout=timeout)
+            info = client.model_info(model, revision=revision, timeout=timeout, **words)
         except library.errors.HfHubHTTPError as failure:
             status = failure.response.status_code if failure.response is not None else 0
             if wait is None or status not in RETRIED:
@@ -69,7 +80,7 @@ def model_info(endpoint: str, model: str, revision: str, *, token: str, timeout:
                 raise _unreachable(endpoint, failure) from None
             time.sleep(wait)
         else:
-            return HubModel(str(info.sha), tuple(_entry(sibling) for sibling in info.siblings or ()))
+            return info
     raise AssertionError("the last round returns or raises")
 
 

@@ -113,7 +113,7 @@ class Hub(t.Protocol):
     def address(self) -> str:
         """The base address that is asked; empty for a list that needs no network."""
 
-    def list(self, query: Query) -> Listing:
+    def look(self, query: Query) -> Listing:
         """At most about `limit` entries, in the hub's order for that sort; raises the error of the other side."""
 
     @staticmethod

@@ -18,12 +18,13 @@ GB = 1_000_000_000
 _RECOMMENDED = 1.5
 # An idle host with a program that serves next to nothing.
 _LEAST = 2.0
-# Bits a weight, whole file, as llama.cpp measures it for Llama 3.1 8B (tools/quantize/README.md); MXFP4 by its format.
+# Bits a weight, whole file, as llama.cpp measures it for Llama 3.1 8B (tools/quantize/README.md). What that list lacks is
+# by its format: a block of 32 weights with one or two scales (Q4_0 …), MXFP4, and Q3_K_M between its neighbours.
 _BITS = {
     "IQ1_S": 2.0, "IQ1_M": 2.15, "IQ2_XXS": 2.38, "IQ2_XS": 2.59, "IQ2_S": 2.74, "IQ2_M": 2.93, "Q2_K_S": 2.97,
     "Q2_K": 3.16, "IQ3_XXS": 3.25, "IQ3_XS": 3.5, "IQ3_S": 3.66, "IQ3_M": 3.76, "Q3_K_S": 3.64, "Q3_K_M": 4.0,
-    "Q3_K": 4.0, "Q3_K_L": 4.3, "IQ4_XS": 4.46, "IQ4_NL": 4.68, "MXFP4": 4.25, "Q4_0": 4.66, "Q4_1": 5.15,
-    "Q4_K_S": 4.67, "Q4_K_M": 4.89, "Q4_K": 4.89, "Q5_0": 5.6, "Q5_1": 6.0, "Q5_K_S": 5.57, "Q5_K_M": 5.7,
+    "Q3_K": 4.0, "Q3_K_L": 4.3, "IQ4_XS": 4.46, "IQ4_NL": 4.68, "MXFP4": 4.25, "Q4_0": 4.5, "Q4_1": 5.0,
+    "Q4_K_S": 4.67, "Q4_K_M": 4.89, "Q4_K": 4.89, "Q5_0": 5.5, "Q5_1": 6.0, "Q5_K_S": 5.57, "Q5_K_M": 5.7,
     "Q5_K": 5.7, "Q6_K": 6.56, "Q8_0": 8.5, "FP8": 8.0, "F8": 8.0, "F16": 16.0, "FP16": 16.0, "BF16": 16.0,
     "F32": 32.0, "FP32": 32.0,
 }  # fmt: skip

@@ -60,6 +60,17 @@ class Fetched:
     capabilities: t.Callable[[Render], t.Mapping[str, t.Any]] | None = None
 
 
+@dataclass(frozen=True)
+class HeldModel:
+    """A model that a program of the host keeps. `loaded` is None where the program does not tell."""
+
+    model: str
+    revision: str
+    size: int
+    details: t.Mapping[str, t.Any] = field(default_factory=dict)
+    loaded: bool | None = None
+
+
 class Source(t.Protocol):
     """Where model bytes come from. Registered in `_sources/registry.py`.
 
@@ -87,6 +98,12 @@ class Source(t.Protocol):
 
     def remove(self, record: InstalledModel, workspace: Workspace) -> None:
         """Give up the model's bytes."""
+
+    def inventory(self) -> list[HeldModel]:
+        """Every model that its program keeps, whoever asked for it; raises `unreachable` where it is not there."""
+
+    def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
+        """What a model can take, as far as it can be told without bringing it; empty where it cannot."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -36,8 +37,9 @@ def link_own(source: Path, target: Path) -> None:
     """Link a file of the store; copy it on a file system without links."""
     try:
         os.link(source, target)
-    except PermissionError:
-        raise
-    except OSError:
+    except OSError as failure:
+        # EPERM is how link(2) says that the file system has no links; EACCES is what it sounds like.
+        if failure.errno == errno.EACCES:
+            raise
         shutil.copyfile(source, target)
         shutil.copymode(source, target)

@@ -49,6 +49,17 @@ def total_memory() -> int:
     return int(_library().virtual_memory().total)
 
 
+def load() -> dict[str, float]:
+    """How busy the host is: processor share in percent over a tenth of a second, memory in bytes."""
+    library = _library()
+    memory = library.virtual_memory()
+    return {
+        "cpu_percent": float(library.cpu_percent(interval=0.1)),
+        "memory_total": float(memory.total),
+        "memory_used": float(memory.total - memory.available),
+    }
+
+
 def listener(port: int, *, besides: int | None) -> PortOwner | None:
     """Who else listens on a TCP port: someone that is not `besides` nor a descendant of it."""
     library = _library()

@@ -10,7 +10,7 @@ from .._api.docker_model_runner import DmrLine, DmrModel, DockerModelRunnerApi, 
 from .._core.capabilities import Render, from_gguf
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
-from .._core.ports import Fetched, SourceOptions, Workspace
+from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
 from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
 from .layers import Layers
@@ -116,6 +116,25 @@ class DockerModelRunner:
             identity=model.id.partition(":")[2],
             notes=(unread,) if verify == "always" else (),
         )
+
+    def inventory(self) -> list[HeldModel]:
+        client = self._client()
+        loaded = {normal_reference(model.model).rpartition(":")[0] for model in client.running()}
+        return [
+            HeldModel(
+                normal_reference(model.tags[0]) if model.tags else model.id,
+                model.id,
+                model.size,
+                {key: value for key, value in model.config.items() if key != "gguf"},
+                any(normal_reference(tag).rpartition(":")[0] in loaded for tag in model.tags),
+            )
+            for model in client.models()
+        ]
+
+    def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
+        client = self._client()
+        model = client.find(request.reference.model) or client.remote(request.reference.model)
+        return _capabilities(model, render)
 
 
 def _capabilities(model: DmrModel, render: Render) -> dict[str, t.Any]:

@@ -7,10 +7,11 @@ import typing as t
 from pathlib import Path
 
 from .._api.local_file import LocalFile, sha256_of
+from .._core.capabilities import Render
 from .._core.digest import SHA256, Digest
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
-from .._core.ports import Fetched, SourceOptions, Workspace
+from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
 from .._core.reference import ModelReference
 from .._core.request import ModelRequest
 
@@ -102,6 +103,13 @@ class File:
         # What is used in place is the user's own and stays.
         if not record.kept_elsewhere:
             workspace.discard(record)
+
+    def inventory(self) -> list[HeldModel]:
+        return []
+
+    def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
+        del request, render
+        return {}
 
 
 def _files(root: Path) -> dict[str, Path]:

@@ -14,7 +14,7 @@ from .._api.lm_studio_command import paths_of
 from .._core.capabilities import Render
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
-from .._core.ports import Fetched, SourceOptions, Workspace
+from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
 from .._core.quantization import has_quantization
 from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
@@ -150,6 +150,23 @@ class LmStudio:
         revision = request.quantization.upper() or model.quantization or "present"
         notes = ("LM Studio tells no digest: its bytes were not proven.",) if request.verify == "always" else ()
         return Resolved(revision, (), origin, held=True, declared_size=model.size or None, notes=notes)
+
+    def inventory(self) -> list[HeldModel]:
+        return [
+            HeldModel(
+                model.key,
+                model.quantization,
+                model.size,
+                {"publisher": model.publisher, "format": model.format, "context_length": model.max_context_length},
+                bool(model.loaded),
+            )
+            for model in self._client().models()
+        ]
+
+    def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
+        del render
+        model = _find(self._client().models(), request)
+        return _capabilities(model) if model else {}
 
 
 def _find(models: t.Iterable[LmModel], request: ModelRequest) -> LmModel | None:

@@ -17,7 +17,7 @@ from .._core.capabilities import Render, from_ollama_show
 from .._core.digest import SHA256, Digest
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
-from .._core.ports import Fetched, SourceOptions, Workspace
+from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
 from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
 from .layers import Layers
@@ -283,6 +283,20 @@ class Ollama:
             # Deleted while it is loaded it would stay in memory, with no request that unloads it.
             client.unload(record.model)
             client.delete(record.model)
+
+    def inventory(self) -> list[HeldModel]:
+        client = self._connected("")
+        loaded = [model.digest for model in client.running()]
+        return [
+            HeldModel(
+                tag.name, tag.digest, tag.size, tag.details, any(digest.startswith(tag.digest) for digest in loaded)
+            )
+            for tag in client.tags()
+        ]
+
+    def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
+        show = self._connected(request.details.get("executable", "")).show(request.reference.model)
+        return from_ollama_show(show, render) if show else {}
 
 
 def _find(tags: t.Iterable[Tag], name: str) -> Tag | None:

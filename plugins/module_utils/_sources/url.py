@@ -10,11 +10,12 @@ from urllib.parse import unquote, urlsplit
 from .._api import http_client as http
 from .._api.bandwidth import Bandwidth
 from .._api.remote_file import RemoteFile
+from .._core.capabilities import Render
 from .._core.checksum import from_headers, from_list, is_sha256
 from .._core.digest import SHA256, Digest
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
-from .._core.ports import Fetched, Origin, SourceOptions, Workspace
+from .._core.ports import Fetched, HeldModel, Origin, SourceOptions, Workspace
 from .._core.reference import ModelReference
 from .._core.request import ModelRequest
 
@@ -148,6 +149,13 @@ class Url:
 
     def remove(self, record: InstalledModel, workspace: Workspace) -> None:
         workspace.discard(record)
+
+    def inventory(self) -> list[HeldModel]:
+        return []
+
+    def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
+        del request, render
+        return {}
 
 
 class _Mirrors:

@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What GPU tools print, as figures. Two makers, one form."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One card: busy share in percent, memory in MiB; None where the tool does not say."""
+
+    name: str
+    usage_percent: float | None
+    used_mb: int | None
+    total_mb: int | None
+
+
+# `nvidia-smi --query-gpu=name,utilization.gpu,memory.used,memory.total --format=csv,noheader,nounits`
+NVIDIA = ("name", "utilization.gpu", "memory.used", "memory.total")
+
+
+def from_nvidia(text: str) -> list[Gpu]:
+    """One line a card; `[N/A]` and `[Not Supported]` are unknown."""
+    found = []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.split(",")]
+        if len(cells) == len(NVIDIA):
+            used, total = _number(cells[2]), _number(cells[3])
+            found.append(Gpu(cells[0], _number(cells[1]), _whole(used), _whole(total)))
+    return found
+
+
+def from_amd(text: str) -> list[Gpu]:
+    """`rocm-smi --showuse --showmeminfo vram --showproductname --json`: an object a card, memory in bytes."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return []
+    found = []
+    for card, values in sorted(document.items()) if isinstance(document, dict) else ():
+        if not card.startswith("card") or not isinstance(values, dict):
+            continue
+        used, total = (_number(values.get(f"VRAM Total {kind}(B)")) for kind in ("Used Memory ", "Memory "))
+        if total is None:
+            continue
+        name = str(values.get("Card Series") or values.get("Card series") or card)
+        mebibyte = 1024 * 1024
+        found.append(
+            Gpu(
+                name,
+                _number(values.get("GPU use (%)")),
+                None if used is None else int(used / mebibyte),
+                int(total / mebibyte),
+            )
+        )
+    return found
+
+
+def summed(cards: t.Sequence[Gpu]) -> dict[str, t.Any]:
+    """All cards of a host as one: the busiest share, memories added. Nulls without a card."""
+    shares = [card.usage_percent for card in cards if card.usage_percent is not None]
+    used = [card.used_mb for card in cards if card.used_mb is not None]
+    total = [card.total_mb for card in cards if card.total_mb is not None]
+    vram_used, vram_total = (sum(used) if used else None), (sum(total) if total else None)
+    return {
+        "gpu_usage_percent": max(shares) if shares else None,
+        "vram_usage_mb": vram_used,
+        "vram_total_mb": vram_total,
+        "vram_usage_percent": round(vram_used / vram_total * 100, 1) if vram_used is not None and vram_total else None,
+    }
+
+
+def _number(value: t.Any) -> float | None:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

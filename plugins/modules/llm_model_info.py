@@ -1,0 +1,191 @@
+#!/usr/bin/python
+# SPDX-License-Identifier: GPL-3.0-or-later
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: llm_model_info
+short_description: The models of a host, what was done to them, and how full and busy the host is
+version_added: 0.1.0
+description:
+  - Reads the store's manifest, the models that programs of the host keep, the history of operations with the progress of
+    those that run, and the use of disk, memory, processor and GPU.
+  - Programs are asked side by side and each for O(timeout) at most; one that is not there is told, and is no failure.
+author:
+  - The llmops.fleet contributors (@llmops)
+requirements:
+  - psutil and requests on the host; the role P(llmops.fleet.llm_host#role) installs them.
+extends_documentation_fragment:
+  - llmops.fleet.attributes
+  - llmops.fleet.attributes.actiongroup_llm
+  - llmops.fleet.attributes.info
+  - llmops.fleet.place
+  - llmops.fleet.place.store
+options:
+  names:
+    description: Only these models of the manifest. Default is all.
+    type: list
+    elements: str
+  programs:
+    description: Which programs that keep models are asked. Default is all, an empty list none.
+    type: list
+    elements: str
+    choices: [docker_model_runner, lm_studio, ollama]
+  endpoints:
+    description: Addresses of the programs by name, where they are not the usual ones.
+    type: dict
+    default: {}
+  operations:
+    description: How many finished operations are told. The default shows the last 5.
+    type: int
+    default: -1
+  max_disk_gb:
+    description: The store's limit in GB (10^9 bytes), for the share that is used; 0 means none.
+    type: float
+    default: 50
+  model:
+    description: Tell what this model can take, by its name on the host or at its source, without bringing it.
+    type: str
+  source:
+    description: Where O(model) is looked for when the host does not have it.
+    type: str
+    choices: [docker_model_runner, huggingface, lm_studio, ollama]
+    default: huggingface
+  endpoint:
+    description: Address of the hub or program for O(model).
+    type: str
+  token:
+    description: Access token for O(model). It is never shown.
+    type: str
+  timeout:
+    description: Seconds that a program or hub may take to answer.
+    type: float
+    default: 2
+"""
+
+EXAMPLES = r"""
+- name: Look at the models
+  llmops.fleet.llm_model_info:
+  register: seen
+
+- name: Say how full the store is
+  ansible.builtin.debug:
+    msg: "{{ seen.usage.disk_usage_gb }} of {{ seen.usage.disk_limit_gb }} GB"
+
+- name: What a model could take, before it is brought
+  llmops.fleet.llm_model_info:
+    model: Qwen/Qwen2.5-7B-Instruct-GGUF
+    programs: []
+  register: asked
+"""
+
+RETURN = r"""
+models:
+  description: The manifest's records.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: qwen, provider: huggingface, status: installed, size_gb: 4.683}]
+missing:
+  description: Names that were asked for and are not in the manifest.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+programs:
+  description: What each program keeps, with the model's name in the manifest where it has one.
+  returned: success
+  type: dict
+  sample:
+    ollama:
+      reachable: true
+      reason: null
+      error: null
+      models:
+        - {name: phi, provider: ollama, model: "phi3:mini", revision: 4f2222927938, size_bytes: 2176178913, size_gb: 2.176,
+           loaded: true, details: {family: phi3}}
+usage:
+  description: Disk, memory, processor and GPU. Without a GPU its fields are null.
+  returned: success
+  type: dict
+  sample:
+    disk_usage_gb: 4.683
+    disk_limit_gb: 50.0
+    disk_usage_percent: 9.4
+    disk_free_gb: 120.5
+    cpu_usage_percent: 3.1
+    memory_total_gb: 25.3
+    memory_used_gb: 6.1
+    memory_usage_percent: 24.1
+    gpu_usage_percent: null
+    vram_usage_mb: null
+    vram_total_mb: null
+    vram_usage_percent: null
+    models_count: 1
+operations:
+  description: What is being done, with its progress, and what was done last. A run whose process is gone failed.
+  returned: success
+  type: dict
+  sample:
+    running:
+      - operation_id: 0123456789ab
+        model_name: qwen
+        operation_type: install
+        status: in_progress
+        progress: 42
+        message: ""
+        error: null
+        reason: null
+        started_at: "2026-11-21T10:00:00Z"
+        finished_at: null
+        duration_seconds: null
+        bytes_done: 1966890885
+        bytes_total: 4683073536
+        rate: 98344544
+        eta_seconds: 27
+        seen_at: "2026-11-21T10:00:20Z"
+    last: []
+problems:
+  description: What of the manifest is not the truth about the disk; the next run of M(llmops.fleet.llm_model) puts it right.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+capabilities:
+  description: What O(model) can take, and where that was read. Unknown is null.
+  returned: when O(model) is given
+  type: dict
+  sample: {from: huggingface, name: null, supports_system_role: true, max_context_length: 32768}
+"""
+
+from ..module_utils._ansible.argspec import PREFIX, STORE
+from ..module_utils._ansible.run import run
+from ..module_utils._work.model_info import ModelInfoTask
+
+ARGUMENT_SPEC = {
+    **PREFIX,
+    **STORE,
+    "names": {"type": "list", "elements": "str"},
+    "programs": {"type": "list", "elements": "str", "choices": ["docker_model_runner", "lm_studio", "ollama"]},
+    "endpoints": {"type": "dict", "default": {}},
+    "operations": {"type": "int", "default": -1},
+    "max_disk_gb": {"type": "float", "default": 50},
+    "model": {"type": "str"},
+    "source": {
+        "type": "str",
+        "choices": ["docker_model_runner", "huggingface", "lm_studio", "ollama"],
+        "default": "huggingface",
+    },
+    "endpoint": {"type": "str"},
+    "token": {"type": "str", "no_log": True},
+    "timeout": {"type": "float", "default": 2},
+}
+
+
+def main() -> None:
+    run(ModelInfoTask, ARGUMENT_SPEC)
+
+
+if __name__ == "__main__":
+    main()
