@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings files of the controller to the host for `llm_model`, when the host does not have their bytes yet."""
+"""What `llm_model` needs of the controller: files that only it has, and somebody who tells how far a pull is."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+
+from ..plugin_utils.watch import Watch
 
 _BLOCK = 1 << 20
 # What the module answers when it needs bytes that only the controller has.
@@ -22,34 +24,39 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     TRANSFERS_FILES = True
     _supports_check_mode = True
     _supports_diff = True
+    _supports_async = True
 
     def run(self, tmp: t.Any = None, task_vars: t.Any = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         arguments = copy.deepcopy(self._task.args)
-        models = arguments.get("models") if isinstance(arguments.get("models"), list) else [arguments]
+        listed = arguments.get("models")
+        models = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else [arguments]
         known: dict[str, Path] = {}
         for model in models:
-            if (
-                isinstance(model, dict)
-                and _is_true(model.get("from_controller"))
-                and arguments.get("state") != "absent"
-            ):
+            if _is_true(model.get("from_controller")) and arguments.get("state") != "absent":
                 self._describe(model, known)
-        result.update(
-            self._execute_module(module_name="llmops.fleet.llm_model", module_args=arguments, task_vars=task_vars)
-        )
+        names = [str(model.get("name")) for model in models]
+        result.update(self._ask(arguments, names, task_vars))
         wanted = (result.get("details") or {}).get("wanted", [])
         if result.get("reason") == _WANTED and wanted:
-            staging = self._stage([known[digest] for digest in wanted if digest in known], wanted)
+            staging = self._stage({digest: known[digest] for digest in wanted if digest in known})
             for model in models:
-                if isinstance(model, dict) and model.get("controller_files"):
+                if model.get("controller_files"):
                     model["controller_staging"] = staging
-            again = self._execute_module(
-                module_name="llmops.fleet.llm_model", module_args=arguments, task_vars=task_vars
-            )
-            result.clear()
-            result.update(again)
+            result = self._ask(arguments, names, task_vars)
         return result
+
+    def _ask(self, arguments: dict[str, t.Any], names: list[str], task_vars: t.Any) -> dict[str, t.Any]:
+        """Run the module; what it has to wait for is shown while it does."""
+        # With `async` the task itself is what waits, and nothing here may.
+        with Watch(self, names, str(arguments.get("prefix") or "")) if not self._task.async_val else _Nobody():
+            answer: dict[str, t.Any] = self._execute_module(
+                module_name="llmops.fleet.llm_model",
+                module_args=arguments,
+                task_vars=task_vars,
+                wrap_async=self._task.async_val,
+            )
+        return answer
 
     def _describe(self, model: dict[str, t.Any], known: dict[str, Path]) -> None:
         """Put the files' names, sizes and hashes into the model's options."""
@@ -69,16 +76,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         model["path"] = str(root)
         model["controller_files"] = files
 
-    def _stage(self, paths: t.Sequence[Path], digests: t.Sequence[str]) -> str:
+    def _stage(self, files: dict[str, Path]) -> str:
         """Send the files to the task's own folder on the host, which goes with the task."""
-        folder: str = self._connection._shell.tmpdir or self._make_tmp_path()
+        if not self._connection._shell.tmpdir:
+            self._make_tmp_path()
+        folder: str = self._connection._shell.tmpdir
         sent = []
-        for path, digest in zip(paths, digests):
+        for digest, path in files.items():
             remote = self._connection._shell.join_path(folder, digest)
             self._transfer_file(str(path), remote)
             sent.append(remote)
         self._fixup_perms2((folder, *sent))
         return folder
+
+
+class _Nobody:
+    """Nobody watches."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_exception: object) -> None:
+        pass
 
 
 def _is_true(value: t.Any) -> bool:

@@ -19,6 +19,7 @@ UTILS = PLUGINS / "module_utils"
 # From the top down. Rooms of one floor do not know each other.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("modules", "filter", "action", "callback"),
+    ("plugin_utils",),
     ("_ansible",),
     ("_work",),
     ("_sources", "_engines", "_host"),

@@ -110,8 +110,8 @@ class Hub(t.Protocol):
     """Where models can be looked for. One instance is one place, for one run."""
 
     @property
-    def address(self) -> str:
-        """The base address that is asked; empty for a list that needs no network."""
+    def scope(self) -> t.Mapping[str, str]:
+        """Which place it is and as whom it is asked, for kept answers; empty for a list that needs no network."""
 
     def look(self, query: Query) -> Listing:
         """At most about `limit` entries, in the hub's order for that sort; raises the error of the other side."""

@@ -36,12 +36,14 @@ _BY_PARAMETERS = (
 )  # fmt: skip
 # The same models' files at Q4_K_M, in GB: Docker's catalogue and Ollama's library say 2.0; 4.4 and 4.7; 8.9 and 9.0.
 _BY_SIZE = ((0.0, _LEAST), (2.0, 8.0), (2.05, 8.0), (4.35, 16.0), (4.7, 16.0), (8.9, 32.0), (9.05, 32.0))
+# Where the table ends, the host's own share is in it: more weights cost their file and a fifth for buffers.
+_BEYOND = 1.2
 _TABLE_CONTEXT = 4096
 # Bytes of cache that a token takes at 16 bits, for one billion weights; it grows about with the root of the weights:
 # Llama 3.2 3B 112 KiB, Llama 3.1 8B 128 KiB, Qwen 2.5 14B 192 KiB, Llama 3.1 70B 320 KiB (layers, heads: config.json).
 _TOKEN_BYTES = 50 * 1024
-_COUNT = re.compile(r"(?<![\w.])(?:(\d+)\s*x\s*)?(\d+(?:\.\d+)?)\s*([KMBT])(?![A-Za-z])", re.IGNORECASE)
-_SCALE = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+_COUNT = re.compile(r"(?<![\w.])(?:(\d+)\s*x\s*)?(\d+(?:\.\d+)?)\s*([MBT])(?![A-Za-z])", re.IGNORECASE)
+_SCALE = {"M": 1e6, "B": 1e9, "T": 1e12}
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,11 @@ def needs(
     `context` adds the cache of the tokens above the table's 4096.
     """
     if size_bytes:
-        least = _read(_BY_SIZE, size_bytes / GB)
+        least = _read(_BY_SIZE, size_bytes / GB, _BEYOND)
     elif parameters:
-        bits = _BITS.get((quantization or "").upper(), _BITS[_TABLE_QUANTIZATION])
-        least = _read(_BY_PARAMETERS, parameters / 1e9 * bits / _BITS[_TABLE_QUANTIZATION])
+        usual = _BITS[_TABLE_QUANTIZATION]
+        bits = _BITS.get((quantization or "").upper(), usual)
+        least = _read(_BY_PARAMETERS, parameters / 1e9 * bits / usual, _BEYOND * usual / 8)
     else:
         return Needs(None, None)
     weights = parameters if parameters else (size_bytes or 0) * 8 / _BITS[_TABLE_QUANTIZATION]
@@ -76,24 +79,32 @@ def needs(
     return Needs(round(least + more, 1), round((least + more) * _RECOMMENDED, 1))
 
 
-def _read(table: t.Sequence[tuple[float, float]], at: float) -> float:
-    """A value between two rows lies on the line between them; beyond the last, in proportion to it."""
+def _read(table: t.Sequence[tuple[float, float]], at: float, beyond: float) -> float:
+    """A value between two rows lies on the line between them; after the last it rises by `beyond` for each one."""
     for (low, below), (high, above) in zip(table, table[1:]):
         if at <= high:
             return below + (above - below) * (at - low) / (high - low)
     last, value = table[-1]
-    return value * at / last
+    return value + (at - last) * beyond
 
 
 def parameters_in(text: str) -> float | None:
     """The number of weights in a name or label: `7b`, `Qwen2.5-7B-Instruct`, `361.82 M`, `8x7B`; the first that is one.
 
-    A thousand weights are no model, so `128K` is taken for a context.
+    Thousands are not read: `128K` is a context.
     """
-    for times, number, unit in _COUNT.findall(re.sub(r"[-_:/]", " ", text)):
-        if unit.upper() != "K":
-            return float(number) * _SCALE[unit.upper()] * int(times or 1)
-    return None
+    found = _count(text)
+    return float(found[2]) * _SCALE[found[3].upper()] * int(found[1] or 1) if found else None
+
+
+def parameters_written(text: str) -> str | None:
+    """The number of weights as a name has it: `0.5B` of `qwen2.5:0.5b`."""
+    found = _count(text)
+    return re.sub(r"\s", "", found[0]).upper().replace("X", "x") if found else None
+
+
+def _count(text: str) -> re.Match[str] | None:
+    return _COUNT.search(re.sub(r"[-_:/]", " ", text))
 
 
 def parameters_label(count: float | None) -> str | None:

@@ -19,6 +19,7 @@ class Reason:
 
 REASONS: dict[str, Reason] = {
     "auth_error": Reason("The hub refused the credentials.", "Pass a valid hf_token (option token)."),
+    "cancelled": Reason("Nobody waits for it any more.", "Run it again: what has arrived is kept."),
     "checksum_missing": Reason(
         "Nothing says what the file hashes to.", "Give sha256, or checksum_url with a list of checksums."
     ),

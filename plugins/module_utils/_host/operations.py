@@ -10,12 +10,13 @@ import threading
 import time
 import typing as t
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 from .._core.clock import written
 from .._core.errors import LlmError
 from .._core.layout import Layout
-from .._core.operation import IN_PROGRESS, Operation, bounded, mended, read_log
+from .._core.operation import CANCELLED, IN_PROGRESS, Operation, bounded, mended, read_log
 from .durable import read_text, write_text
 from .ownership import Owner, make_folder
 from .processes import started_at
@@ -70,9 +71,9 @@ class Operations:
         try:
             yield progress
         except BaseException as failure:
-            reason = failure.reason if isinstance(failure, LlmError) else "interrupted"
-            said = failure.what if isinstance(failure, LlmError) else type(failure).__name__
-            self._append(progress.operation.finished(time.time(), error=said, reason=reason))
+            reason, said = _why(failure)
+            ended = progress.operation.finished(time.time(), error=said, reason=reason)
+            self._append(replace(ended, status=CANCELLED) if reason == "cancelled" else ended)
             raise
         else:
             self._append(progress.operation.finished(time.time()))
@@ -133,6 +134,14 @@ class Progress:
     def forget(self) -> None:
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
+
+
+def _why(failure: BaseException) -> tuple[str, str]:
+    if isinstance(failure, LlmError):
+        return failure.reason, failure.what
+    if isinstance(failure, KeyboardInterrupt):
+        return "cancelled", "it was cancelled."
+    return "interrupted", type(failure).__name__
 
 
 def _lives(operation: Operation) -> bool:

@@ -41,6 +41,7 @@ class Store:
         self._chunks = self.path / "chunks"
         self._catalogue = Catalogue(self.path, owner)
         self.progress: Progress | None = None
+        self._given_up = False
 
     # --- looking (check mode does only this) ---
 
@@ -240,14 +241,24 @@ class Store:
                 file.write(block)
                 self._came(len(block))
 
+    def give_up(self) -> None:
+        """Have what is being received end with `cancelled`; called from another thread."""
+        self._given_up = True
+
     def _came(self, count: int) -> None:
         if self.progress and count:
             self.progress.add(count)
+        self._go_on()
 
     def report(self, done: int, total: int) -> None:
         """See `Workspace.report`."""
         if self.progress:
             self.progress.report(done, total)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._given_up:
+            raise LlmError("cancelled", "who asked for it is gone, so it was given up.")
 
     def _open(self, entry: FileEntry) -> PartialFile:
         return PartialFile(self._partial, entry, chunks=self._chunks, owner=self._owner, chunk=self._chunk)

@@ -16,6 +16,7 @@ from .._core.model import GB, INSTALLED, InstalledModel
 from .._core.outcome import Outcome
 from .._core.plan import Plan, Step
 from .._core.ports import Fetched, Source
+from .._host.asker import while_asked_for
 from .._host.chat_template import render
 from .._host.generations import kept_generations
 from .._host.lock import hold
@@ -58,7 +59,7 @@ class ModelTask:
             raise self._failure(plan.refusal.error(), plan)
         if check_mode or not (plan.changes or self._planner.healed):
             return self._outcome(plan, self._foreseen(plan))
-        with self._alone():
+        with while_asked_for(self._store.give_up), self._alone():
             plan = self._planner.plan()
             if plan.refusal:
                 raise self._failure(plan.refusal.error(), plan)
