@@ -71,10 +71,10 @@ class Blob:
     oid: str
     sha256: str | None
 
-    def described(self, path: str) -> dict[str, t.Any]:
+    def described(self, path: str, told: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
         entry: dict[str, t.Any] = {"rfilename": path, "size": self.size, "blobId": self.oid}
         if self.sha256:
-            entry["lfs"] = {"sha256": self.sha256, "size": self.size, "pointerSize": 135}
+            entry["lfs"] = {"sha256": self.sha256, "size": self.size, "pointerSize": 135, **told}
         return entry
 
     def listed(self, path: str) -> dict[str, t.Any]:
@@ -111,6 +111,8 @@ class Hub:
         self.commits: dict[str, dict[str, dict[str, Blob]]] = {}
         self.branches: dict[str, dict[str, str]] = {}
         self.token = ""
+        # What the hub has read of a repository's files itself.
+        self.facts: dict[str, dict[str, t.Any]] = {}
         self._lock = threading.Lock()
         self._answering = 0
         self._reset()
@@ -269,15 +271,12 @@ class Handler(BaseHTTPRequestHandler):
         blobs = "blobs" in parse_qs(urlsplit(self.path).query)
         files = self.hub.commits[repository][commit]
         told = {key: value for fault in faults for key, value in fault.told.items()}
-        siblings: list[dict[str, t.Any]] = [{"rfilename": path} for path in sorted(files)]
-        for sibling in siblings if blobs else ():
-            sibling |= files[sibling["rfilename"]].described(sibling["rfilename"])
-            if "lfs" in sibling:
-                sibling["lfs"] |= told
+        listed = sorted(files.items())
+        siblings = [blob.described(path, told) if blobs else {"rfilename": path} for path, blob in listed]
         self._json(
             200,
             {"id": repository, "modelId": repository, "sha": commit, "private": False, "gated": False,
-             "tags": ["gguf"], "downloads": 1, "likes": 1, "siblings": siblings},
+             "tags": ["gguf"], "downloads": 1, "likes": 1, "siblings": siblings, **self.hub.facts.get(repository, {})},
         )  # fmt: skip
 
     def _tree(self, repository: str, revision: str) -> None:

@@ -11,7 +11,6 @@ import os
 import shutil
 import ssl
 import subprocess
-import sys
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -36,6 +35,7 @@ CONFIGURATION = b'{"a": 1}'
 FILES = {"config.json": CONFIGURATION, "model.gguf": WEIGHTS}
 SIZE = len(WEIGHTS)
 TOKEN = "hf_planted_secret"
+_TIME = time.time
 
 
 class QuickClock:
@@ -72,6 +72,8 @@ class Bench:
     monkeypatch: pytest.MonkeyPatch
     stack: contextlib.ExitStack
     truth: dict[str, bytes] = field(default_factory=lambda: dict(FILES))
+    params: dict[str, t.Any] = field(default_factory=dict)
+    endpoint: str = ""
 
     @property
     def store(self) -> Path:
@@ -85,8 +87,33 @@ class Bench:
         """One run of the module; the hub's token goes with each."""
         if "models" not in params:
             params = {"name": "qwen", "model": REPOSITORY, **params}
-        base = {"prefix": str(self.root), "endpoint": self.hub.url, "timeout": 2, "token": TOKEN}
+        endpoint = self.endpoint or self.hub.url
+        base = {"prefix": str(self.root), "endpoint": endpoint, "timeout": 2, "token": TOKEN}
         return self.run_module("llm_model", **{**base, **params})
+
+    def publish(self, repository: str, files: dict[str, bytes]) -> None:
+        """Let the hub have these files, and them be the truth."""
+        self.hub.publish(repository, files)
+        self.truth = files
+
+    def digest(self, path: str) -> str:
+        """What the hub calls a file's content."""
+        blobs = self.hub.commits[REPOSITORY][self.hub.branches[REPOSITORY]["main"]]
+        return blobs[path].sha256 or blobs[path].oid
+
+    def forget(self) -> None:
+        """The hub forgets its faults and what it was asked."""
+        self.hub.settled()
+        self.hub.reset()
+
+    def jump(self, seconds: float) -> None:
+        """From now on the host's clock is wrong by so much."""
+        real = _TIME
+        self.monkeypatch.setattr(time, "time", lambda: real() + seconds)
+
+    def grow(self, place: Path, size: int) -> None:
+        """Give a mounted disk more room."""
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(place)], check=True)
 
     def reading(self) -> dict[str, dict[str, t.Any]]:
         """The models that a reader of the store would take for installed, by name."""
@@ -116,14 +143,11 @@ class Bench:
         # One connection, so that what is here ends exactly there.
         assert self.pull(workers=1)["reason"] == "transfer_failed"
         assert self.kept() == at
-        self.hub.settled()
-        self.hub.reset()
+        self.forget()
 
 
 @pytest.fixture
-def bench(
-    run_module: RunModule, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> t.Iterator[Bench]:
+def bench(run_module: RunModule, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Bench]:
     hub.publish(REPOSITORY, FILES)
     with contextlib.ExitStack() as stack:
         made = Bench(run_module, hub, tmp_path, quicken(monkeypatch), monkeypatch, stack)
@@ -201,8 +225,3 @@ def untrusted(folder: Path) -> t.Iterator[Hub]:
     made.url = made.url.replace("http://", "https://")
     with made:
         yield made
-
-
-def python_path() -> str:
-    """What a fresh interpreter needs to find the collection and its libraries as this one does."""
-    return os.pathsep.join(sys.path)
