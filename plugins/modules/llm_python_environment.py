@@ -65,6 +65,7 @@ EXAMPLES = r"""
     requirements:
       - huggingface_hub==2.4.0
       - requests==2.34.2
+      - urllib3==2.8.0
       - psutil==7.2.2
 
 - name: The same on a host without internet
@@ -72,6 +73,7 @@ EXAMPLES = r"""
     path: /opt/llm/venv
     requirements:
       - requests==2.34.2
+      - urllib3==2.8.0
     wheel_folder: /srv/wheels
 """
 

@@ -62,16 +62,16 @@ class Said:
 
     def complaint(self, doing: str) -> LlmError:
         """Why it did not come to an answer to `doing` ("tell its version")."""
-        last = next((line for line in reversed(self.error.splitlines()) if line.strip()), "").strip()[:300]
+        last = next((line.strip() for line in reversed(self.error.splitlines()) if line.strip()), "")[:300]
+        last = (last or "it gave no answer to read").rstrip(".")
+        sentence = f"The docker command could not {doing}: {last}{'' if last.endswith('?') else '.'}"
         if self.late:
             return LlmError("timeout", f"The docker command was asked to {doing} and did not end in time.")
         if _DENIED.search(self.error):
-            return LlmError("permission_denied", f"The docker command could not {doing}: {last.rstrip('.')}.")
+            return LlmError("permission_denied", sentence)
         if _NOT_THERE.search(self.error) or go_reason(self.error) == "unreachable":
-            return LlmError("unreachable", f"The docker command could not {doing}: {last.rstrip('.')}.")
-        return LlmError(
-            "hub_error", f"The docker command could not {doing}: {last.rstrip('.') or 'it gave no answer to read'}."
-        )
+            return LlmError("unreachable", sentence)
+        return LlmError("hub_error", sentence)
 
 
 def find_docker(name: str) -> str | None:
@@ -122,6 +122,4 @@ class DockerCommand:
 
 def published(ports: str, port: int) -> bool:
     """Whether the column `Ports` of `docker ps` has the host's `port`."""
-    return any(
-        int(found[1]) <= port <= int(found[2] or found[1]) for found in _PUBLISHED.finditer(ports)
-    )
+    return any(int(found[1]) <= port <= int(found[2] or found[1]) for found in _PUBLISHED.finditer(ports))

@@ -69,9 +69,16 @@ def _asked(endpoint: str, model: str, revision: str, *, token: str, timeout: flo
             status = failure.response.status_code if failure.response is not None else 0
             if wait is None or status not in RETRIED:
                 raise _explain(failure, library, status, endpoint, model, revision) from None
-            time.sleep(min(float(failure.response.headers.get("Retry-After") or wait), _LONGEST_WAIT))
+            time.sleep(_asked_wait(failure.response.headers.get("Retry-After"), wait))
         except OSError as failure:
             raise _unreachable(endpoint, failure) from None
+        except (ValueError, KeyError, TypeError, AttributeError) as failure:
+            raise LlmError(
+                "hub_error",
+                f"the hub {endpoint} answered with something that is no description of a model.",
+                remedy="Check the address: a proxy or a login page may answer in its place.",
+                said=str(failure)[:200],
+            ) from None
         except Exception as failure:
             # The client's own transport library raises errors that are not OSError.
             if not type(failure).__module__.startswith("httpx"):
@@ -131,7 +138,21 @@ def _entry(sibling: t.Any) -> FileEntry:
     return FileEntry(sibling.rfilename, int(sibling.size), Digest(GIT_BLOB, sibling.blob_id))
 
 
+def _asked_wait(header: str | None, usual: float) -> float:
+    """Seconds of a Retry-After, a number or a date (RFC 9110, 10.2.3), within reason; the usual wait for nonsense."""
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    try:
+        asked = Retry().parse_retry_after(header) if header else usual
+    except InvalidHeader:
+        asked = usual
+    return max(0.0, min(float(asked), _LONGEST_WAIT))
+
+
 def _unreachable(endpoint: str, failure: Exception) -> LlmError:
+    if "CERTIFICATE_VERIFY_FAILED" in str(failure) or "WRONG_VERSION_NUMBER" in str(failure):
+        return LlmError("tls_failed", f"The hub {endpoint}: its certificate could not be verified.")
     return LlmError("unreachable", f"The hub {endpoint} could not be reached: {failure}.")
 
 

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from .._core.errors import LlmError
-from .bounded_get import Deadline, get_text
 from .daemon import size_of
 from .http_client import shown
+from .public_get import Deadline, get_text
 
 DEFAULT_ADDRESS = "https://ollama.com"
 _NAME = re.compile(r"/library/([\w.-]+)/?")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .hardware import GB, Needs, needs, parameters_in
+from .hardware import GB, Needs, needs, parameters_in, quantization_in
 
 SORTS = ("downloads", "likes", "trending", "size", "name")
 BUILT_IN = "builtin"
@@ -90,6 +90,11 @@ class Query:
         """Whether every word of the search stands in one of the texts, whatever its case."""
         whole = " ".join(texts).lower()
         return all(word in whole for word in self.search.lower().split())
+
+    def of_families(self, *, sized: bool = False) -> Query:
+        """The same for lists that have families only: without words for quantizations and, unless `sized`, sizes."""
+        words = (word for word in self.search.split() if not quantization_in(word))
+        return replace(self, search=" ".join(word for word in words if sized or not parameters_in(word)))
 
     def tagged(self, tags: t.Iterable[str]) -> bool:
         return {tag.lower() for tag in self.tags} <= {tag.lower() for tag in tags}

@@ -145,7 +145,9 @@ def plan_present(request: ModelRequest, resolved: Resolved, record: InstalledMod
     missing, coming, size_here = [], 0, 0
     for digest, entry in wanted.items():
         if digest in here.damaged:
-            part = here.damaged[digest]
+            # Where nothing says which part is wrong, the whole comes again: what arrived of it before is used.
+            unknown = here.damaged[digest] == entry.size
+            part = entry.size - here.arrived.get(digest, 0) if unknown else here.damaged[digest]
         elif digest in here.digests or (resolved.held and entry.path not in resolved.damaged):
             part = 0
         else:

@@ -43,9 +43,6 @@ class Workspace(t.Protocol):
     def report(self, done: int, total: int) -> None:
         """Say how far a program that brings bytes itself has come; bytes, 0 for a total that is not known."""
 
-    def discard(self, record: InstalledModel) -> None:
-        """Remove the folder of a model that the store owns."""
-
 
 @dataclass(frozen=True)
 class Fetched:
@@ -96,8 +93,8 @@ class Source(t.Protocol):
     ) -> Fetched:
         """Bring the missing files' bytes."""
 
-    def remove(self, record: InstalledModel, workspace: Workspace) -> None:
-        """Give up the model's bytes."""
+    def remove(self, record: InstalledModel) -> None:
+        """Give up the bytes of a model that a program keeps; those of the store it removes itself."""
 
     def inventory(self) -> list[HeldModel]:
         """Every model that its program keeps, whoever asked for it; raises `unreachable` where it is not there."""

@@ -8,6 +8,7 @@ a view that can be made anew: a missing, empty or cut one is, and folders it doe
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import typing as t
@@ -91,8 +92,8 @@ class Catalogue:
                 Manifest.parse(text, str(self._path))
             except LlmError:
                 # Never lose a byte: what could not be read may still be of use to somebody.
-                number = sum(1 for _path in self._store.glob("manifest.json.broken*"))
-                os.replace(self._path, self._store / f"manifest.json.broken{number or ''}")
+                names = (self._store / f"manifest.json.broken{number or ''}" for number in itertools.count())
+                os.replace(self._path, next(name for name in names if not name.exists()))
         write_text(self._path, manifest.render(), mode=0o644, owner=self._owner)
 
     def note(self, record: InstalledModel, manifest: Manifest) -> None:
@@ -103,9 +104,6 @@ class Catalogue:
         document = {"models": [models[name].as_dict() for name in sorted(models)]}
         text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
         write_text(self._record_path(record.folder), text, mode=0o640, owner=self._owner)
-
-    def forget(self, record: InstalledModel) -> None:
-        self._record_path(record.folder).unlink(missing_ok=True)
 
     def _record_path(self, folder: str) -> Path:
         path = Path(folder)

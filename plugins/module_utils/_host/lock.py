@@ -42,6 +42,18 @@ def hold(path: Path, *, what: str, timeout: float, owner: Owner) -> t.Iterator[N
         yield
 
 
+def is_held(path: Path) -> bool:
+    """Whether somebody holds the lock now; nothing is made for the question."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def _holder(file: t.IO[str]) -> str:
     file.seek(0)
     try:

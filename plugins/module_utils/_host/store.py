@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import typing as t
+from dataclasses import replace
 from pathlib import Path
 
 from .._api.local_file import LocalFile
@@ -19,8 +20,9 @@ from .._core.ports import Origin
 from .catalogue import Catalogue, Reading
 from .durable import flush_folder
 from .hashing import Damage, inspect, side_by_side
+from .leftovers import leftovers, sweep, told
 from .linking import clone, link_own, link_shared
-from .lock import hold
+from .lock import hold, is_held
 from .operations import Progress
 from .ownership import Owner, make_folder
 from .partial import PartialFile, chunks_path, partial_path, proven_path
@@ -39,6 +41,7 @@ class Store:
         self._chunk = chunk
         self._partial = self.path / "partial"
         self._chunks = self.path / "chunks"
+        self._lock = self.path / "locks" / "store.lock"
         self._catalogue = Catalogue(self.path, owner)
         self.progress: Progress | None = None
         self._given_up = False
@@ -49,8 +52,12 @@ class Store:
         return self._catalogue.read().manifest
 
     def reading(self) -> Reading:
-        """The manifest, with what had to be put right to have it."""
-        return self._catalogue.read()
+        """The manifest, with what had to be put right to have it, and what killed runs left."""
+        reading = self._catalogue.read()
+        if is_held(self._lock):
+            # What lies about is the work of whoever holds it.
+            return reading
+        return replace(reading, healed=reading.healed + told(leftovers(self.path, reading.manifest)))
 
     def copies(self, files: t.Iterable[FileEntry], records: t.Iterable[InstalledModel]) -> dict[Digest, Path]:
         """Where the store has the bytes of these files already: proven and uncommitted, or part of a model."""
@@ -94,19 +101,14 @@ class Store:
     # --- changing ---
 
     @contextlib.contextmanager
-    def locked(self, timeout: float) -> t.Iterator[None]:
+    def locked(self, timeout: float) -> t.Iterator[tuple[str, ...]]:
+        """Be the only one to change the store; tells what a killed run had left, which is swept."""
         for folder in (self.path, self._partial, self._chunks):
             make_folder(folder, self._owner)
-        lock = self.path / "locks" / "store.lock"
-        with hold(lock, what=f"The store {self.path}", timeout=timeout, owner=self._owner):
-            self._sweep()
-            yield
-
-    def _sweep(self) -> None:
-        """Remove what a killed run was about to remove."""
-        for pattern in ("*.removed", "*.staging", "*.scratch"):
-            for folder in self._partial.glob(pattern):
-                shutil.rmtree(folder, ignore_errors=True)
+        with hold(self._lock, what=f"The store {self.path}", timeout=timeout, owner=self._owner):
+            left = leftovers(self.path, self.manifest())
+            sweep(left)
+            yield told(left)
 
     def receive(self, entry: FileEntry, origin: Origin) -> None:
         """See `Workspace.receive`; raises `checksum_mismatch` when the source's bytes are not the promised ones."""
@@ -138,20 +140,59 @@ class Store:
 
     def reopen(self, record: InstalledModel, damage: Damage) -> None:
         """Make a damaged file one that is on its way in again, so that only its wrong parts are fetched."""
-        partial = partial_path(self._partial, damage.entry)
-        if damage.bytes == damage.entry.size or partial.exists():
+        if damage.bytes == damage.entry.size:
             return
+        partial = partial_path(self._partial, damage.entry)
+        partial.unlink(missing_ok=True)
         path = Path(record.folder) / damage.entry.path
-        if path.stat().st_nlink > 1 and not clone(path, partial):
+        ours = self._names_of(damage.entry.digest, self.manifest())
+        if path.stat().st_nlink > sum(other.stat().st_ino == path.stat().st_ino for other in ours):
             # Somebody else's name for these bytes as well: what is mended must not change under it.
-            shutil.copyfile(path, partial)
-        elif not partial.exists():
+            if not clone(path, partial):
+                shutil.copyfile(path, partial)
+        else:
             link_own(path, partial)
         partial.chmod(0o640)
 
-    def commit(
-        self, record: InstalledModel, old: InstalledModel | None, copies: t.Mapping[Digest, Path], at: str
-    ) -> Manifest:
+    def spread(self, record: InstalledModel, digests: t.Container[Digest]) -> None:
+        """Give every other model of the store that has these bytes the repaired ones."""
+        manifest = self.manifest()
+        for entry in record.files:
+            whole = Path(record.folder) / entry.path
+            for other in self._names_of(entry.digest, manifest) if entry.digest in digests else ():
+                if other.stat().st_ino != whole.stat().st_ino:
+                    fresh = self._partial / f"{entry.digest.value}.staging"
+                    fresh.unlink(missing_ok=True)
+                    link_own(whole, fresh)
+                    os.replace(fresh, other)
+                    flush_folder(other.parent)
+
+    def _names_of(self, digest: Digest, manifest: Manifest) -> list[Path]:
+        """Every path of the store whose bytes should have that hash."""
+        paths = {
+            Path(record.folder) / entry.path
+            for record in manifest.models.values()
+            for entry in record.files
+            if record.folder and entry.digest == digest
+        }
+        return [path for path in sorted(paths) if path.is_file()]
+
+    def secure(self, files: t.Iterable[FileEntry], records: t.Iterable[InstalledModel]) -> None:
+        """Give the bytes that the store has of these files a name of their own, so that no removal takes them."""
+        wanted = list(files)
+        for entry, path in self._pairs(wanted, records):
+            proven = proven_path(self._partial, entry)
+            if path != proven:
+                proven.unlink(missing_ok=True)
+                link_own(path, proven)
+
+    def _pairs(
+        self, files: t.Sequence[FileEntry], records: t.Iterable[InstalledModel]
+    ) -> t.Iterator[tuple[FileEntry, Path]]:
+        found = self.copies(files, records)
+        yield from ((entry, found[entry.digest]) for entry in files if entry.digest in found)
+
+    def commit(self, record: InstalledModel, old: InstalledModel | None, at: str) -> Manifest:
         """Make the proven files a model: one rename, then the manifest. A reader never sees half of it.
 
         Files are linked, not moved, so that a kill before the manifest is written loses nothing.
@@ -163,8 +204,7 @@ class Store:
         for entry in record.files:
             target = staging / entry.path
             make_folder(target.parent, self._owner)
-            proven = proven_path(self._partial, entry)
-            link_own(proven if proven.exists() else copies[entry.digest], target)
+            link_own(proven_path(self._partial, entry), target)
         for parent in sorted({(staging / entry.path).parent for entry in record.files} | {staging}):
             flush_folder(parent)
         make_folder(folder.parent, self._owner)
@@ -199,16 +239,12 @@ class Store:
         if record.folder:
             self._catalogue.note(record, manifest)
 
-    def forget(self, record: InstalledModel, manifest: Manifest) -> None:
-        """Take a model out of its folder's record; `manifest` is the one without it."""
-        others = [other for other in manifest.models.values() if other.folder == record.folder]
-        if record.folder and others:
-            self._catalogue.note(others[0], manifest)
-        elif record.folder:
-            self._catalogue.forget(record)
+    def remove(self, record: InstalledModel, manifest: Manifest) -> None:
+        """Remove a model's folder if it really is below the store; links are removed, not followed.
 
-    def discard(self, record: InstalledModel) -> None:
-        """Remove a model's folder if it really is below the store; links are removed, not followed."""
+        `manifest` is the one without it. The folder goes out of sight in one step, then the manifest says so, then
+        the bytes go: a run that is killed in between leaves what the next one finds and ends.
+        """
         folder = Path(record.folder)
         inside = self.path.resolve()
         if inside not in folder.parent.resolve().parents or folder.is_symlink():
@@ -217,20 +253,17 @@ class Store:
                 f"Model {record.name}: its folder {folder} is not inside the store {self.path}; nothing was removed.",
                 remedy="Correct the manifest by hand.",
             )
-        manifest = self.manifest()
-        others = manifest.others_files(record)
+        others = [other for other in manifest.models.values() if other.folder == record.folder]
+        doomed = self._partial / f"{folder.name}.removed"
         if others:
-            _unlink_files(folder, record, others)
+            _unlink_files(folder, record, manifest.others_files(record))
+            self._catalogue.note(others[0], manifest)
         elif folder.exists():
-            doomed = self._partial / f"{folder.name}.removed"
             shutil.rmtree(doomed, ignore_errors=True)
-            # Out of sight in one step; then the slow part.
             os.replace(folder, doomed)
-            shutil.rmtree(doomed)
-        kept = {entry.digest for other in manifest.models.values() for entry in other.files}
-        for entry in record.files:
-            if entry.digest not in kept:
-                chunks_path(self._chunks, entry).unlink(missing_ok=True)
+        self.write_manifest(manifest)
+        # Second names of proven bytes stay: a later step of this run wants them.
+        sweep([path for path in leftovers(self.path, manifest) if path.parent != self._partial or path == doomed])
 
     def _fill(self, file: PartialFile, entry: FileEntry, origin: Origin) -> None:
         mended = sum(part.length for part in file.damaged)

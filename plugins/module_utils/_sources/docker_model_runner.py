@@ -92,8 +92,7 @@ class DockerModelRunner:
 
         return Fetched(self._resolved(model, held=True), tuple(notes), capabilities)
 
-    def remove(self, record: InstalledModel, workspace: Workspace) -> None:
-        del workspace
+    def remove(self, record: InstalledModel) -> None:
         client = self._client("" if self._options.endpoint else str(record.origin.get("endpoint") or ""))
         # Deleted while it is loaded it would stay in memory.
         self._unload(client, record.model)

@@ -99,10 +99,8 @@ class File:
         for entry in missing:
             workspace.receive(entry, LocalFile(Path(str(staging)) / entry.digest.value))
 
-    def remove(self, record: InstalledModel, workspace: Workspace) -> None:
-        # What is used in place is the user's own and stays.
-        if not record.kept_elsewhere:
-            workspace.discard(record)
+    def remove(self, record: InstalledModel) -> None:
+        """Nothing: the store has the bytes, or they are used in place and are the user's own."""
 
     def inventory(self) -> list[HeldModel]:
         return []

@@ -119,8 +119,8 @@ class HuggingFace:
             workspace.receive(entry, LocalFile(path))
             path.unlink()
 
-    def remove(self, record: InstalledModel, workspace: Workspace) -> None:
-        workspace.discard(record)
+    def remove(self, record: InstalledModel) -> None:
+        """Nothing: the store has the bytes."""
 
     def inventory(self) -> list[HeldModel]:
         return []

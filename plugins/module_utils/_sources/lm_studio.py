@@ -102,9 +102,8 @@ class LmStudio:
 
         return Fetched(self._resolved(model, request), (), capabilities)
 
-    def remove(self, record: InstalledModel, workspace: Workspace) -> None:
+    def remove(self, record: InstalledModel) -> None:
         """By its folder: neither its port nor its command can delete."""
-        del workspace
         client = self._client("" if self._options.endpoint else str(record.origin.get("endpoint") or ""))
         key = str(record.origin.get("key") or record.model)
         model = next((found for found in client.models() if found.key == key), None)

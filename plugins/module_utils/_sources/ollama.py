@@ -273,8 +273,7 @@ class Ollama:
             if wrong:
                 raise _kept(client, name, wrong)
 
-    def remove(self, record: InstalledModel, workspace: Workspace) -> None:
-        del workspace
+    def remove(self, record: InstalledModel) -> None:
         if not self._options.endpoint and record.origin.get("endpoint"):
             self._options = replace(self._options, endpoint=record.origin["endpoint"])
             self._client = None

@@ -147,8 +147,8 @@ class Url:
                 workspace.receive(entry, _Mirrors(origins))
         return Fetched(resolved)
 
-    def remove(self, record: InstalledModel, workspace: Workspace) -> None:
-        workspace.discard(record)
+    def remove(self, record: InstalledModel) -> None:
+        """Nothing: the store has the bytes."""
 
     def inventory(self) -> list[HeldModel]:
         return []

@@ -57,7 +57,8 @@ class CatalogTask:
         answers = self._ask_all()
         if not check_mode:
             self._keep(answers)
-        if not any(answer.known for answer in answers.values()):
+        hubs = [answer for name, answer in answers.items() if name != BUILT_IN]
+        if hubs and not any(answer.known for answer in hubs):
             built_in = catalogue_from(BUILT_IN, self._params).look(self._query)
             answers[BUILT_IN] = Answer(built_in.entries, stale=True)
         entries = merged(

@@ -12,7 +12,7 @@ from pathlib import Path
 from .._core.clock import written
 from .._core.errors import LlmError
 from .._core.manifest import Manifest
-from .._core.model import GB, INSTALLED, InstalledModel
+from .._core.model import GB, INSTALLED, FileEntry, InstalledModel
 from .._core.outcome import Outcome
 from .._core.plan import Plan, Step
 from .._core.ports import Fetched, Source
@@ -21,6 +21,7 @@ from .._host.chat_template import render
 from .._host.generations import kept_generations
 from .._host.lock import hold
 from .._host.operations import Operations
+from .._host.os_errors import explain
 from .._host.ownership import owner_of
 from .._host.place import layout_here
 from .._host.reservation import reserved
@@ -59,15 +60,15 @@ class ModelTask:
             raise self._failure(plan.refusal.error(), plan)
         if check_mode or not (plan.changes or self._planner.healed):
             return self._outcome(plan, self._foreseen(plan))
-        with while_asked_for(self._store.give_up), self._alone():
-            plan = self._planner.plan()
+        with while_asked_for(self._store.give_up), self._alone() as swept:
+            plan = self._planner.plan(swept)
             if plan.refusal:
                 raise self._failure(plan.refusal.error(), plan)
             manifest = self._carry_out(plan)
         return self._outcome(plan, manifest)
 
     @contextlib.contextmanager
-    def _alone(self) -> t.Iterator[None]:
+    def _alone(self) -> t.Iterator[tuple[str, ...]]:
         """Hold the store, and every program whose models are to change; always in the same order."""
         programs = {self._planner.source_of(wish).exclusive for wish in self._order.wishes}
         if self._order.state == "absent":
@@ -75,12 +76,12 @@ class ModelTask:
             doomed = [records[name] for name in self._order.names if name in records]
             programs = {self._remover(record).exclusive for record in doomed}
         with contextlib.ExitStack() as held:
-            held.enter_context(self._store.locked(self._order.lock_timeout))
+            swept = held.enter_context(self._store.locked(self._order.lock_timeout))
             for program in sorted(programs - {""}):
                 lock = Path(self._layout.run) / "locks" / f"{program}.lock"
                 timeout = self._order.lock_timeout
                 held.enter_context(hold(lock, what=f"The program {program}", timeout=timeout, owner=self._owner))
-            yield
+            yield swept
 
     # --- doing ---
 
@@ -89,6 +90,10 @@ class ModelTask:
         if self._planner.healed:
             # First the truth about the disk, so that a failure below does not lose it again.
             self._store.write_manifest(manifest)
+        for step in plan.steps:
+            if step.action in ("fetch", "repair") and step.resolved:
+                # Before anything goes: a file may be wanted of a model that makes room or is replaced.
+                self._store.secure(_undamaged(step), manifest.models.values())
         done, left = 0, plan.bytes_to_fetch
         with reserved(Path(self._layout.run), self._store.path, left, self._owner) as reserve:
             for step in plan.steps:
@@ -98,6 +103,12 @@ class ModelTask:
                     subject = str(step.request) if step.request else f"Model {step.name}"
                     changed = done > 0 or bool(self._planner.healed)
                     raise self._failure(failure.about(subject), plan, changed=changed) from None
+                except OSError as failure:
+                    known = explain(failure)
+                    if known is None:
+                        raise
+                    subject = str(step.request) if step.request else f"Model {step.name}"
+                    raise self._failure(known.about(subject), plan, changed=done > 0) from None
                 done += step.changes
                 left -= step.bytes_to_fetch
                 reserve(left)
@@ -138,12 +149,15 @@ class ModelTask:
             manifest = self._note(replace(after, installed_at=now), fetched, now)
         else:
             self._prepare(step, resolved.held)
+            # What an earlier step of this run brought is here now.
+            self._store.secure(_undamaged(step), self._store.manifest().models.values())
             fetched = source.fetch(request, resolved, step.fetch, self._store)
             record = replace(after, installed_at=now)
             if record.kept_elsewhere:
                 manifest = self._note(record, replace(fetched, resolved=resolved), now)
             else:
-                manifest = self._store.commit(record, old, self._planner.copies, now)
+                manifest = self._store.commit(record, old, now)
+                self._store.spread(record, {damage.entry.digest for damage in self._planner.damages.get(step.name, ())})
             record = replace(record, capabilities_read=read_capabilities(record))
             manifest = manifest.with_model(record, now)
             self._store.note(record, manifest)
@@ -202,17 +216,14 @@ class ModelTask:
         return self._planner.source(record.provider, self._order.removal_options(record.name, record.provider))
 
     def _give_up(self, record: InstalledModel, manifest: Manifest) -> Manifest:
-        """First the record, then the bytes: a reader never finds a model whose files are going."""
         manifest = manifest.without(record.name, written(time.time()))
         source = self._remover(record)
         if record.kept_elsewhere:
             # The other program can refuse; then the model is still there, and so is its record.
-            source.remove(record, self._store)
+            source.remove(record)
             self._store.write_manifest(manifest)
         else:
-            self._store.forget(record, manifest)
-            self._store.write_manifest(manifest)
-            source.remove(record, self._store)
+            self._store.remove(record, manifest)
         return manifest
 
     # --- reporting ---
@@ -247,6 +258,12 @@ class ModelTask:
     def _failure(self, failure: LlmError, plan: Plan, *, changed: bool = False) -> LlmError:
         failure.details = {**failure.details, "plan": plan.as_dict(), "changed": changed}
         return failure
+
+
+def _undamaged(step: Step) -> list[FileEntry]:
+    """The files of a step whose bytes may be taken from where the host has them."""
+    files = step.resolved.files if step.resolved and not step.resolved.held else ()
+    return [entry for entry in files if entry.path not in step.damaged]
 
 
 def _place_of(record: InstalledModel) -> tuple[str, str, str]:

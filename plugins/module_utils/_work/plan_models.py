@@ -36,16 +36,18 @@ class Planner:
     store: Store
     healed: tuple[str, ...] = ()
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    copies: dict[Digest, Path] = field(default_factory=dict)
     adoptable: dict[Digest, Path] = field(default_factory=dict)
     damages: dict[str, list[Damage]] = field(default_factory=dict)
     _sources: dict[tuple[str, SourceOptions], Source] = field(default_factory=dict)
     _resolved: dict[str, Resolved] = field(default_factory=dict)
     _held: dict[tuple[Path, Digest], bool] = field(default_factory=dict)
 
-    def plan(self) -> Plan:
+    def plan(self, swept: tuple[str, ...] = ()) -> Plan:
+        """`swept` is what was found of killed runs when the store was taken; it belongs to what was healed."""
         reading = self.store.reading()
-        manifest, self.healed = reading.manifest, reading.healed
+        manifest, self.healed = reading.manifest, reading.healed + swept
+        self.adoptable.clear()
+        self._coming: set[Digest] = set()
         if self.order.state == "absent":
             users = {generation.model.name: generation.runtime for generation in active_generations(self.layout)}
             steps = [
@@ -109,8 +111,8 @@ class Planner:
         damaged = {damage.entry.digest: damage.bytes for damage in self._damages(record, intact=intact)}
         records = sorted(manifest.models.values(), key=lambda other: other is not record)
         found = self.store.copies([entry for entry in resolved.files if entry.digest not in damaged], records)
-        self.copies.update(found)
-        digests = set(found) | set(resolved.here)
+        # What an earlier model of the list brings is here by then.
+        digests = set(found) | set(resolved.here) | self._coming
         for entry in resolved.files:
             if entry.digest in digests or entry.digest in damaged or resolved.held:
                 continue
@@ -123,6 +125,9 @@ class Planner:
                     digests.add(entry.digest)
                     break
         arrived = {entry.digest: self.store.arrived(entry) for entry in resolved.files if entry.digest not in digests}
+        damaged = {digest: count for digest, count in damaged.items() if digest not in self._coming}
+        if not resolved.held:
+            self._coming.update(entry.digest for entry in resolved.files)
         return Here(digests, intact, damaged, arrived)
 
     def _damages(self, record: InstalledModel | None, *, intact: bool) -> list[Damage]:

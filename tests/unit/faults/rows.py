@@ -11,7 +11,6 @@ import inspect
 import typing as t
 from dataclasses import dataclass, field
 
-import pytest
 from faults.bench import CONFIGURATION, SIZE, Bench, Result
 
 ALL = SIZE + len(CONFIGURATION)
@@ -23,8 +22,7 @@ class Row:
     """`sent`: the most bytes that the hub may send in the run with the fault, and `again` in the run after it.
 
     Without a `reason` the run must succeed. With one, `kept` is the least that must be left for the next run, and
-    `says` are words of the message. `look` looks closer. `defect` says what is known to be otherwise still: the row
-    must fail until it is put right, and then says so.
+    `says` are words of the message. `look` looks closer.
     """
 
     harm: Harm
@@ -37,7 +35,6 @@ class Row:
     params: dict[str, t.Any] = field(default_factory=dict)
     look: t.Callable[[Bench, Result], None] | None = None
     as_nobody: bool = False
-    defect: str = ""
 
 
 ROWS: dict[str, Row] = {}
@@ -69,10 +66,6 @@ def happening(harm: Harm, bench: Bench) -> t.Iterator[None]:
     else:
         harm(bench)
         yield
-
-
-def marks(fault: Row) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.xfail(reason=fault.defect, strict=True)] if fault.defect else []
 
 
 def waited(*seconds: float) -> t.Callable[[Bench, Result], None]:

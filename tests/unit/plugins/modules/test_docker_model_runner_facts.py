@@ -19,174 +19,13 @@ import pytest
 from ansible_collections.llmops.fleet.plugins.module_utils._api.docker_command import DockerCommand, published
 from ansible_collections.llmops.fleet.plugins.module_utils._core.reasons import REASONS
 from ansible_collections.llmops.fleet.plugins.module_utils._engines.docker_model_runner_seen import local_port
+from ansible_collections.llmops.fleet.plugins.module_utils._host import processes
 from docker_model_runner import Runner
-from recorded import CONTRACTS, named
-from stand_in import Answers, DroppedError, Listener
+from docker_states import DENIED, PLUGIN, VERSION, Docker, Document, Pages, at, inspected, runner_pages
+from recorded import named
 
-Document = dict[str, t.Any]
 Run = t.Callable[..., Document]
 LOOKS = ("version", "info", "ps", "inspect", "context")
-PLUGIN = {"SchemaVersion": "0.1.0", "Vendor": "Docker Inc.", "Version": "dev", "Name": "model",
-          "Path": "/home/user/.docker/cli-plugins/docker-model"}  # fmt: skip
-LABELS = {"com.docker.desktop.service": "model-runner", "com.docker.model-runner.role": "controller"}
-NO_DAEMON = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
-DENIED = (
-    'permission denied while trying to connect to the Docker daemon socket at unix:///var/run/docker.sock: Get '
-    '"http://%2Fvar%2Frun%2Fdocker.sock/v1.24/version": dial unix /var/run/docker.sock: connect: permission denied'
-)  # fmt: skip
-_PROGRAM = """#!/bin/sh
-cd "$(dirname "$0")/answers" || exit 99
-echo "$*" >> ../asked
-if [ -e "$1.last" ]; then trap 'cat "$1.last"; exit 1' TERM; sleep 60 & wait; fi
-if [ -e "$1.hangs" ]; then exec sleep 60; fi
-[ ! -e "$1.error" ] || cat "$1.error" >&2
-[ ! -e "$1.out" ] || cat "$1.out"
-exit "$(cat "$1.status")"
-"""
-
-
-def recorded(file: str, case: str) -> Document:
-    """What the real docker said: `out`, `error`, `status`."""
-    cases = json.loads((CONTRACTS / "docker_model_runner" / f"{file}.json").read_text())["cases"]
-    found = next(entry for entry in cases if entry["case"] == case)
-    return {"out": found["stdout"], "error": found["stderr"], "status": found["rc"]}
-
-
-VERSION = json.loads(
-    recorded("command_line_engine_other_listener", "docker version, engine up (distribution build)")["out"]
-)
-INFO = json.loads(recorded("command_line_no_daemon", "docker info, no daemon")["out"])["ClientInfo"]
-LISTED = json.loads(recorded("command_line_runner", "docker ps")["out"])
-_INSPECTED = recorded("command_line_runner", "docker inspect, some")["out"]
-
-
-def inspected(**words: t.Any) -> Document:
-    """`docker inspect` of the runner's container, from its recorded fields."""
-    decoder, fields, rest = json.JSONDecoder(), [], _INSPECTED.strip()
-    while rest:
-        field, end = decoder.raw_decode(rest)
-        fields.append(field)
-        rest = rest[end:].strip()
-    status, bindings, restart, labels, _mounts, _environment = fields
-    document = {
-        "Id": LISTED["ID"],
-        "Name": "/docker-model-runner",
-        "State": {"Status": status, "Running": True, "ExitCode": 0},
-        "HostConfig": {"PortBindings": bindings, "RestartPolicy": restart, "NetworkMode": "bridge"},
-        "NetworkSettings": {"Ports": bindings},
-        "Config": {"Image": "docker/model-runner:latest", "Labels": labels},
-    }
-    for path, value in words.items():
-        *steps, last = path.split("__")
-        inner: t.Any = document
-        for step in steps:
-            inner = inner[step]
-        inner[last] = value
-    return document
-
-
-def at(port: int, inner: str = "12434/tcp") -> Document:
-    return {inner: [{"HostIp": "127.0.0.1", "HostPort": str(port)}]}
-
-
-class Docker:
-    """The scripted program. New, it is a distribution's engine that runs, without the plugin and without containers."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "docker"
-        self._answers = folder / "answers"
-        self._answers.mkdir(parents=True)
-        self.path.write_text(_PROGRAM)
-        self.path.chmod(0o755)
-        self.server("", "20.10.24+dfsg1")
-        self.plugins([])
-        self.context("default", "unix:///var/run/docker.sock")
-        self.says("ps", **recorded("command_line_engine_other_listener", "docker ps"))
-
-    def says(self, command: str, out: str = "", error: str = "", status: int = 0) -> None:
-        for ending, text in {"out": out, "error": error, "status": str(status)}.items():
-            (self._answers / f"{command}.{ending}").write_text(text)
-
-    def hangs(self, *commands: str, last: str | None = None) -> None:
-        for command in commands:
-            (self._answers / f"{command}.{'hangs' if last is None else 'last'}").write_text(last or "")
-
-    def server(self, name: str, version: str) -> None:
-        server = {**VERSION["Server"], "Platform": {"Name": name}, "Version": version}
-        self.says("version", json.dumps({**VERSION, "Server": server}))
-
-    def plugins(self, plugins: list[Document]) -> None:
-        self.says("info", json.dumps({**INFO, "Plugins": plugins}))
-
-    def context(self, name: str, host: str) -> None:
-        self.says("context", json.dumps({"Name": name, "Endpoints": {"docker": {"Host": host}}}))
-
-    def down(self) -> None:
-        self.says("version", **recorded("command_line_no_daemon", "docker version, client only, no daemon"))
-        self.says("ps", error=NO_DAEMON, status=1)
-
-    def container(self, document: Document, **listed: str) -> None:
-        self.says("ps", json.dumps({**LISTED, **listed}) + "\n")
-        self.says("inspect", json.dumps([document]))
-
-    @property
-    def asked(self) -> list[str]:
-        log = self._answers.parent / "asked"
-        return log.read_text().splitlines() if log.exists() else []
-
-
-class Pages(Listener):
-    """A server of anything: path to status and text, or to `hang` or `close`; what has no page is 404."""
-
-    def __init__(self, pages: t.Mapping[str, t.Any], *, port: int = 0, socket_path: Path | None = None) -> None:
-        super().__init__(port=port, socket_path=socket_path)
-        self.pages = dict(pages)
-        self.methods: set[str] = set()
-
-    def __enter__(self) -> Pages:
-        self.listen(_Page)
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self.stop()
-
-
-class _Page(Answers):
-    listener: Pages
-
-    def handle(self) -> None:
-        with contextlib.suppress(OSError):
-            super().handle()
-
-    def answer(self) -> None:
-        self.listener.methods.add(self.command)
-        page = self.listener.pages.get(self.path, self.listener.pages.get("*", (404, "404 page not found\n")))
-        if page == "close":
-            raise DroppedError
-        if page == "trickle":
-            self.begin(200, {"Content-Type": "text/plain"})
-            for _second in range(100):
-                self.chunk("D")
-                time.sleep(0.05)
-        if page == "hang":
-            time.sleep(5)
-            raise DroppedError
-        self.plain(page[0], page[1])
-
-
-def runner_pages(**changed: t.Any) -> Document:
-    """A runner as it was recorded; a page is changed by its recording's path, with `_` for `/`."""
-
-    def text(file: str, case: str) -> tuple[int, str]:
-        response = named(f"docker_model_runner/{file}.json", case)["response"]
-        return response["status"], response["body"]
-
-    pages = {
-        "/": text("models", "root"), "/version": text("models", "version"),
-        "/engines/status": text("models", "engines status"), "/engines/ps": text("models", "engines ps, none"),
-        "/engines/df": text("models", "engines df"), "/models": text("models", "models, none"),
-    }  # fmt: skip
-    return {**pages, **{name.replace("_", "/"): page for name, page in changed.items()}}
 
 
 @pytest.fixture
@@ -209,15 +48,15 @@ def look(run_module: Run, docker: Docker, free_port: int) -> Look:
     """The fact. Whatever the state: nothing changed, only looks, in time, every reason one of the list."""
 
     def looked(port: int | None = None, **params: t.Any) -> Document:
-        seconds = params.get("timeout", 2)
-        words = {"endpoint": f"http://127.0.0.1:{port or free_port}", "executable": str(docker.path), **params}
+        words = {"endpoint": f"http://127.0.0.1:{port or free_port}", "executable": str(docker.path), "timeout": 10}
+        words.update(params)
         begun = time.monotonic()
         result = run_module("docker_model_runner_facts", **words)
         took = time.monotonic() - begun
         assert "ansible_facts" in result, result
         assert (result["changed"], list(result["ansible_facts"])) == (False, ["docker_model_runner"])
         fact: Document = result["ansible_facts"]["docker_model_runner"]
-        assert took < seconds + 0.4
+        assert took < words["timeout"] + 0.5
         assert {line.split()[0] for line in docker.asked} <= set(LOOKS)
         assert all(line.startswith("context inspect") for line in docker.asked if line.startswith("context"))
         codes = [why["reason"] for why in fact["reasons"].values()]
@@ -271,7 +110,7 @@ def test_a_hanging_daemon_asked_by_a_new_client(look: Look, docker: Docker) -> N
     docker.hangs("version", last=client)
     docker.hangs("ps")
     docker.plugins([PLUGIN])
-    fact = look()
+    fact = look(timeout=2)
     assert fact["docker"]["client"]["version"] == "28.2.2"
     assert fact["docker"]["plugin"]["present"] is True
     assert (fact["docker"]["daemon"]["reachable"], fact["docker"]["daemon"]["version"]) == (False, None)
@@ -301,7 +140,7 @@ def _command_line(pid: str) -> str:
 def test_a_runner_is_found_though_the_daemon_hangs(look: Look, docker: Docker) -> None:
     docker.hangs("version", "info", "ps", "context")
     with Pages(runner_pages()) as runner:
-        fact = look(runner.port)
+        fact = look(runner.port, timeout=2)
     assert (fact["runner_enabled"], fact["runner_running"], fact["runner_version"]) == (True, True, "1.2.6")
     assert (fact["listener"]["kind"], why(fact, "listener")) == ("unknown", "timeout")
 
@@ -611,7 +450,7 @@ def test_a_stranger_on_the_port(
 ) -> None:
     with Pages(pages) as stranger:
         # Without docker: a command that is just being started would hold this process's port too, for a moment.
-        fact = look(stranger.port, executable="no-such-docker")
+        fact = look(stranger.port, executable="no-such-docker", timeout=2)
     first = fact["endpoints"][0]
     assert (first["state"], first["reason"], first["status"]) == (state, reason, status)
     assert (fact["runner_enabled"], fact["runner_running"], fact["models"]) == (False, False, [])
@@ -625,8 +464,28 @@ def test_a_stranger_that_speaks_no_http(look: Look) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        fact = look(listener.getsockname()[1])
+        fact = look(listener.getsockname()[1], timeout=2)
     assert (fact["endpoints"][0]["state"], fact["listener"]["kind"]) == ("timeout", "other")
+
+
+def test_a_runner_without_tls_that_is_asked_by_it(look: Look, tmp_path: Path) -> None:
+    with Runner(tmp_path / "models") as runner:
+        fact = look(endpoint=f"https://127.0.0.1:{runner.port}")
+    assert (fact["endpoints"][0]["state"], fact["runner_running"]) == ("closed", False)
+
+
+def test_a_runner_below_a_path(look: Look) -> None:
+    with Pages({f"/below{path}": page for path, page in runner_pages().items()}) as runner:
+        fact = look(endpoint=f"http://127.0.0.1:{runner.port}/below/")
+    assert (fact["runner_running"], fact["endpoint"]) == (True, f"http://127.0.0.1:{runner.port}/below")
+
+
+def test_the_owner_of_the_port_where_it_is_not_told(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "MISSING", "No module named 'psutil'")
+    with Pages({}) as stranger:
+        fact = look(stranger.port)
+    assert (fact["listener"]["kind"], fact["listener"]["process"]) == ("other", None)
+    assert why(fact, "listener.process") == "library_missing"
 
 
 def test_a_stranger_on_the_port_and_the_runner_on_a_socket(
@@ -655,8 +514,9 @@ def test_an_endpoint_that_is_none(look: Look, endpoint: str) -> None:
     assert (fact["endpoints"][0]["state"], why(fact, "runner_running")) == ("invalid_input", "invalid_input")
 
 
-def test_a_timeout_that_is_none(run_module: Run) -> None:
-    assert run_module("docker_model_runner_facts", timeout=0)["reason"] == "invalid_input"
+@pytest.mark.parametrize("timeout", [0, -1, "nan", "inf"])
+def test_a_timeout_that_is_none(run_module: Run, timeout: t.Any) -> None:
+    assert run_module("docker_model_runner_facts", timeout=timeout)["reason"] == "invalid_input"
 
 
 # Models
@@ -735,7 +595,7 @@ def test_a_model_that_is_loading_and_two_of_one_name(look: Look) -> None:
 def test_a_runner_that_answers_a_part(look: Look, page: t.Any, reason: str) -> None:
     changed = dict.fromkeys(("_models", "_engines_ps", "_engines_df", "_version"), page)
     with Pages(runner_pages(**changed)) as runner:
-        fact = look(runner.port)
+        fact = look(runner.port, timeout=2)
     assert (fact["runner_running"], fact["models"], fact["disk"], fact["runner_version"]) == (True, [], None, None)
     for name in ("models", "models.loaded", "disk", "runner_version"):
         assert why(fact, name) == reason

@@ -46,19 +46,21 @@ def test_a_tag_of_the_cloud_has_no_size() -> None:
     page = (SAVED / "ollama" / "gpt-oss.html").read_text()
     tags = {tag.tag: tag.size for tag in parse_tags(page, "gpt-oss", PLACE)}
     assert tags == {"latest": 14_000_000_000, "20b": 14_000_000_000, "120b": 65_000_000_000, "20b-cloud": None}
-    alone = page.replace("GB", "").replace(":latest", ":x-cloud").replace(":20b\"", ":y-cloud\"").replace(":120b", ":z-cloud")
+    alone = (
+        page.replace("GB", "").replace(":latest", ":x-cloud").replace(':20b"', ':y-cloud"').replace(":120b", ":z-cloud")
+    )
     assert all(tag.size is None for tag in parse_tags(alone, "gpt-oss", PLACE))
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda page: "",
-        lambda page: "<html><body>We are moving</body></html>",
+        lambda _page: "",
+        lambda _page: "<html><body>We are moving</body></html>",
         lambda page: page.replace("x-test-model ", "x-test-card "),
         lambda page: page.replace('href="/library/', 'href="/models/'),
         lambda page: page.replace("x-test-pull-count", "x-test-downloads"),
-        lambda page: '{"models": []}',
+        lambda _page: '{"models": []}',
     ],
     ids=["nothing", "another page", "no marks", "other links", "no pulls", "an API at last"],
 )
@@ -71,7 +73,11 @@ def test_a_changed_library_is_told_as_such(change: t.Callable[[str], str]) -> No
 
 @pytest.mark.parametrize(
     "change",
-    [lambda page: "", lambda page: page.replace("GB", "gigabytes"), lambda page: page.replace("llama3.2:", "llama3.2/")],
+    [
+        lambda _page: "",
+        lambda page: page.replace("GB", "gigabytes"),
+        lambda page: page.replace("llama3.2:", "llama3.2/"),
+    ],
     ids=["nothing", "no sizes", "other links"],
 )
 def test_changed_tags_are_told_as_such(change: t.Callable[[str], str]) -> None:
@@ -80,8 +86,10 @@ def test_changed_tags_are_told_as_such(change: t.Callable[[str], str]) -> None:
 
 
 def test_other_styles_and_more_around_it_do_not_matter() -> None:
-    dressed = LIBRARY.replace('class="flex', 'data-x="1" class="grid').replace("<ul", "<section><ul").replace(
-        "</ul>", "</ul></section>"
+    dressed = (
+        LIBRARY.replace('class="flex', 'data-x="1" class="grid')
+        .replace("<ul", "<section><ul")
+        .replace("</ul>", "</ul></section>")
     )
     assert parse_library(dressed, PLACE) == parse_library(LIBRARY, PLACE)
     narrow = TAGS.replace("md:hidden", "sm:hidden").replace(" · ", " • ")

@@ -53,12 +53,14 @@ def test_what_is_unknown_stays_unknown_and_does_not_fit() -> None:
     assert needs(None, "Q4_K_M") == Needs(None, None)
     assert not needs(None, None).fits(1_000)
     assert not needs(7e9, None).fits(None)
-    assert needs(7e9, None).fits(16) and not needs(7e9, None).fits(15.9)
+    assert needs(7e9, None).fits(16)
+    assert not needs(7e9, None).fits(15.9)
 
 
 def test_a_long_context_needs_more() -> None:
     short, long = needs(8e9, "Q4_K_M", None, 4096), needs(8e9, "Q4_K_M", None, 131_072)
-    assert short.ram_min_gb is not None and long.ram_min_gb is not None
+    assert short.ram_min_gb is not None
+    assert long.ram_min_gb is not None
     # Llama 3.1 8B: 128 KiB a token.
     assert long.ram_min_gb - short.ram_min_gb == pytest.approx((131_072 - 4096) * 128 * 1024 / GB, rel=0.15)
 
@@ -66,14 +68,16 @@ def test_a_long_context_needs_more() -> None:
 @given(WEIGHTS, WEIGHTS, QUANTIZATIONS)
 def test_more_weights_never_need_less(one: float, other: float, quantization: str | None) -> None:
     few, many = (needs(count, quantization) for count in sorted((one, other)))
-    assert few.ram_min_gb is not None and many.ram_min_gb is not None
+    assert few.ram_min_gb is not None
+    assert many.ram_min_gb is not None
     assert 2 <= few.ram_min_gb <= many.ram_min_gb
 
 
 @given(SIZES, SIZES, WEIGHTS)
 def test_a_larger_file_never_needs_less(one: int, other: int, weights: float) -> None:
     small, large = (needs(weights, None, size) for size in sorted((one, other)))
-    assert small.ram_min_gb is not None and large.ram_min_gb is not None
+    assert small.ram_min_gb is not None
+    assert large.ram_min_gb is not None
     assert small.ram_min_gb <= large.ram_min_gb
     assert large.ram_min_gb > max(one, other) / GB, "it must hold the file"
 
@@ -81,21 +85,24 @@ def test_a_larger_file_never_needs_less(one: int, other: int, weights: float) ->
 @given(WEIGHTS, QUANTIZATIONS, st.integers(0, 10**6), st.integers(0, 10**6))
 def test_a_longer_context_never_needs_less(weights: float, quantization: str | None, one: int, other: int) -> None:
     short, long = (needs(weights, quantization, None, context) for context in sorted((one, other)))
-    assert short.ram_min_gb is not None and long.ram_min_gb is not None
+    assert short.ram_min_gb is not None
+    assert long.ram_min_gb is not None
     assert short.ram_min_gb <= long.ram_min_gb
 
 
 @given(st.floats(1e6, 1e11))
 def test_it_grows_without_steps(weights: float) -> None:
     here, there = needs(weights, None), needs(weights * 1.001, None)
-    assert here.ram_min_gb is not None and there.ram_min_gb is not None
+    assert here.ram_min_gb is not None
+    assert there.ram_min_gb is not None
     assert there.ram_min_gb - here.ram_min_gb <= 0.1 + weights * 0.001 / 1e9 * 3
 
 
 @given(WEIGHTS, QUANTIZATIONS)
 def test_recommended_is_half_as_much_again(weights: float, quantization: str | None) -> None:
     need = needs(weights, quantization)
-    assert need.ram_min_gb is not None and need.ram_recommended_gb is not None
+    assert need.ram_min_gb is not None
+    assert need.ram_recommended_gb is not None
     assert need.ram_recommended_gb == pytest.approx(need.ram_min_gb * 1.5, abs=0.15)
 
 
@@ -124,7 +131,14 @@ def test_weights_are_read_from_names(text: str, count: float | None, written: st
 
 @pytest.mark.parametrize(
     ("count", "label"),
-    [(7e9, "7B"), (7_615_616_512, "7.6B"), (361_821_120, "361.8M"), (1.2e12, "1.2T"), (999_990_000, "1B"), (None, None)],
+    [
+        (7e9, "7B"),
+        (7_615_616_512, "7.6B"),
+        (361_821_120, "361.8M"),
+        (1.2e12, "1.2T"),
+        (999_990_000, "1B"),
+        (None, None),
+    ],
 )
 def test_weights_are_written_for_people(count: float | None, label: str | None) -> None:
     assert parameters_label(count) == label

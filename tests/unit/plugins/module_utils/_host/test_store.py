@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.digest import GIT_BLOB, SHA256, Digest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
+from ansible_collections.llmops.fleet.plugins.module_utils._core.manifest import Manifest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.model import FileEntry, InstalledModel
 from ansible_collections.llmops.fleet.plugins.module_utils._host.ownership import Owner
 from ansible_collections.llmops.fleet.plugins.module_utils._host.partial import PartialFile
@@ -66,7 +67,7 @@ def install(
         if file.digest not in store.copies([file], []):
             store.receive(file, Bytes(data))
     made = record(store, name, folder, *entries)
-    store.commit(made, old, {}, "now")
+    store.commit(made, old, "now")
     return made
 
 
@@ -154,9 +155,7 @@ def test_two_choices_of_one_revision_live_side_by_side(store: Store) -> None:
     large = install(store, "large", "same@1", {"q8.gguf": b"q8"})
     assert store.intact(small)
     assert store.intact(large)
-    manifest = store.manifest()
-    store.write_manifest(manifest.without("small", "now"))
-    store.discard(small)
+    store.remove(small, store.manifest().without("small", "now"))
     assert not store.intact(small)
     assert store.intact(large)
 
@@ -192,7 +191,7 @@ def test_nothing_outside_the_store_is_removed(store: Store, tmp_path: Path, fold
     doomed = record(store, "a", "a@1", entry("x", b"precious"))
     doomed = InstalledModel(**{**doomed.__dict__, "folder": str(store.path / folder)})
     with pytest.raises(LlmError):
-        store.discard(doomed)
+        store.remove(doomed, Manifest())
     assert (outside / "x").read_text() == "precious"
 
 
@@ -203,7 +202,7 @@ def test_a_link_is_not_followed_out_of_the_store(store: Store, tmp_path: Path) -
     (store.path / "file").mkdir()
     (store.path / "file" / "a@1").symlink_to(outside)
     with pytest.raises(LlmError):
-        store.discard(record(store, "a", "a@1", entry("x", b"precious")))
+        store.remove(record(store, "a", "a@1", entry("x", b"precious")), Manifest())
     assert (outside / "x").read_text() == "precious"
 
 

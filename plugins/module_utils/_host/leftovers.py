@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What killed runs leave in a store that no later run has a use for."""
+
+from __future__ import annotations
+
+import shutil
+import typing as t
+from pathlib import Path
+
+from .._core.manifest import Manifest
+
+
+def leftovers(store: Path, manifest: Manifest) -> list[Path]:
+    """Half-made and half-removed folders, second names of bytes that a model has, lists and records of nothing.
+
+    Bytes on their way in are none: the next run goes on with them.
+    """
+    partial, chunks = store / "partial", store / "chunks"
+    found = [path for pattern in ("*.removed", "*.staging", "*.scratch") for path in partial.glob(pattern)]
+    found += [
+        path for path in partial.glob("*") if "." not in path.name and path.is_file() and path.stat().st_nlink > 1
+    ]
+    known = {
+        f"{entry.digest.algorithm}-{entry.digest.value}"
+        for record in manifest.models.values()
+        for entry in record.files
+    }
+    found += [
+        path
+        for path in chunks.glob("*.chunks")
+        if path.stem not in known
+        and not (partial / path.stem).exists()
+        and not (partial / f"{path.stem}.partial").exists()
+    ]
+    folders = {_record_name(record.folder) for record in manifest.models.values() if record.folder}
+    found += [
+        path
+        for path in (store / "records").glob("*.json")
+        if path.stem not in folders and not store.joinpath(*path.stem.split("--", 1)).is_dir()
+    ]
+    return sorted(found + list(store.glob(".manifest.json.*")))
+
+
+def told(paths: t.Sequence[Path]) -> tuple[str, ...]:
+    """One sentence for a result; none for none."""
+    if not paths:
+        return ()
+    names = ", ".join(path.name for path in paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+    return (f"What a killed run left behind was removed: {names}.",)
+
+
+def sweep(paths: t.Iterable[Path]) -> None:
+    for path in paths:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _record_name(folder: str) -> str:
+    path = Path(folder)
+    return f"{path.parent.name}--{path.name}"
