@@ -17,14 +17,12 @@ def leftovers(store: Path, manifest: Manifest) -> list[Path]:
     """
     partial, chunks = store / "partial", store / "chunks"
     found = [path for pattern in ("*.removed", "*.staging", "*.scratch") for path in partial.glob(pattern)]
-    found += [
-        path for path in partial.glob("*") if "." not in path.name and path.is_file() and path.stat().st_nlink > 1
-    ]
-    known = {
-        f"{entry.digest.algorithm}-{entry.digest.value}"
-        for record in manifest.models.values()
-        for entry in record.files
-    }
+    known: dict[str, list[Path]] = {}
+    for record in manifest.models.values():
+        for entry in record.files:
+            place = Path(record.folder or "/nonexistent") / entry.path
+            known.setdefault(f"{entry.digest.algorithm}-{entry.digest.value}", []).append(place)
+    found += [path for path in partial.glob("*") if path.name in known and _is_one_of(path, known[path.name])]
     found += [
         path
         for path in chunks.glob("*.chunks")
@@ -39,6 +37,12 @@ def leftovers(store: Path, manifest: Manifest) -> list[Path]:
         if path.stem not in folders and not store.joinpath(*path.stem.split("--", 1)).is_dir()
     ]
     return sorted(found + list(store.glob(".manifest.json.*")))
+
+
+def _is_one_of(path: Path, others: t.Sequence[Path]) -> bool:
+    """Whether the file is just another name of one of these."""
+    inode = path.stat().st_ino
+    return any(other.is_file() and other.stat().st_ino == inode for other in others)
 
 
 def told(paths: t.Sequence[Path]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import typing as t
 from pathlib import Path
 
@@ -118,6 +119,7 @@ class HuggingFace:
             )
             workspace.receive(entry, LocalFile(path))
             path.unlink()
+        shutil.rmtree(scratch, ignore_errors=True)
 
     def remove(self, record: InstalledModel) -> None:
         """Nothing: the store has the bytes."""
