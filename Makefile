@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 TOOLS := tests/tools
 export LLM_LOCAL_PORT ?= 8080
 
-.PHONY: help demo demo-clean test test-unit lint sanity build molecule bench docs clean
+.PHONY: help demo demo-clean test test-unit integration lint sanity build molecule bench docs clean
 
 help: ## Show what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -16,11 +16,14 @@ demo: ## Serve a model on this machine, prove it, switch it (no root, no systemd
 demo-clean: ## Stop the demo and remove what it made
 	@$(TOOLS)/demo.sh clean
 
-test: ## Everything: lint, unit, sanity, build, molecule on real hosts (root or sudo)
-	@$(TOOLS)/check.sh lint unit sanity build molecule
+test: ## Everything: lint, unit, a real Docker Engine, sanity, build, real hosts (root or sudo)
+	@$(TOOLS)/check.sh lint unit integration sanity build molecule
 
 test-unit: ## Unit and contract tests, with a real hub client and a real llama.cpp
 	@$(TOOLS)/check.sh unit
+
+integration: ## The facts beside a real Docker Engine (root or sudo)
+	@$(TOOLS)/check.sh integration
 
 lint: ## ruff, mypy, yamllint, shellcheck, ansible-lint, documentation
 	@$(TOOLS)/check.sh lint
