@@ -129,6 +129,29 @@ def many_models(work: Path, rounds: int, count: int = 50) -> t.Iterator[Figure]:
     shutil.rmtree(work / "ours")
 
 
+def information(work: Path, rounds: int, count: int = 200) -> t.Iterator[Figure]:
+    """What a host with many models tells, and what Docker's state costs beside `docker info` where there is a client."""
+    folder = work / "files"
+    folder.mkdir()
+    for number in range(count):
+        (folder / f"model{number}.gguf").write_bytes(b"GGUF" + number.to_bytes(4, "little"))
+    base = {"prefix": str(work / "ours")}
+    models = [{"name": f"m{n}", "source": "file", "path": str(folder / f"model{n}.gguf")} for n in range(count)]
+    module("llm_model", models=models, **base)
+    ours, theirs = [], []
+    for _round in range(rounds):
+        wall, result = module("llm_model_info", programs=[], **base)
+        ours.append(wall)
+        theirs.append(module("llm_model_info", names=["m0"], programs=[], prefix=str(work / "none"))[0])
+    yield figure(f"llm_model_info, {count} models", ours, theirs, "the same of a bare host")
+    yield Figure(f"llm_model_info, {count} models: answer", round(len(json.dumps(result)) / 1000, 1), "kB", "", None)
+    shutil.rmtree(work / "ours")
+    if shutil.which("docker"):
+        ours = [module("docker_model_runner_facts")[0] for _round in range(rounds)]
+        theirs = [seconds(["sh", "-c", "docker info || true"])[0] for _round in range(rounds)]
+        yield figure("docker_model_runner_facts", ours, theirs, "docker info")
+
+
 def write_random(path: Path, mebibytes: int) -> None:
     with path.open("wb") as file:
         for _block in range(mebibytes):

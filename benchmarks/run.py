@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from byte_figures import many_models, no_op_pulls, proofs, pulls
+from byte_figures import information, many_models, no_op_pulls, proofs, pulls
 from fleet_figures import playbooks
 from measuring import Figure, table
 
@@ -22,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure against peers in the same run.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--mebibytes", type=int, default=1024, help="size of the cold pull")
-    parser.add_argument("--only", choices=("pulls", "no-op", "proofs", "many", "playbooks"))
+    parser.add_argument("--only", choices=("pulls", "no-op", "proofs", "many", "information", "playbooks"))
     options = parser.parse_args()
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="llm-bench-") as name:
@@ -35,6 +35,8 @@ def main() -> None:
             figures += proofs(work, options.rounds, options.mebibytes)
         if options.only in (None, "many"):
             figures += many_models(work, options.rounds)
+        if options.only in (None, "information"):
+            figures += information(work, options.rounds)
         if options.only in (None, "playbooks"):
             figures += playbooks(work, options.rounds)
     print(table(figures))

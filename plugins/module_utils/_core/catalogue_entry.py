@@ -6,7 +6,8 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field, replace
 
-from .hardware import GB, Needs, needs, parameters_in, quantization_in
+from .hardware import Needs, needs, parameters_in, quantization_in
+from .model import GB
 
 SORTS = ("downloads", "likes", "trending", "size", "name")
 BUILT_IN = "builtin"

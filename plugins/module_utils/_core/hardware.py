@@ -14,7 +14,8 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-GB = 1_000_000_000
+from .model import GB
+
 _RECOMMENDED = 1.5
 # An idle host with a program that serves next to nothing.
 _LEAST = 2.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from .digest import Digest
 from .errors import LlmError
+from .hardware import needs
 from .manifest import Manifest
 from .model import GB, FileEntry, InstalledModel, Resolved, total_size
 from .request import ModelRequest
@@ -67,8 +68,17 @@ class Step:
     def changes(self) -> bool:
         return self.action in CHANGING
 
+    @property
+    def _known_size(self) -> int | None:
+        """Bytes of the model where somebody says them."""
+        resolved = self.resolved
+        if resolved is None or not (resolved.files or resolved.declared_size):
+            return None
+        return resolved.size
+
     def as_dict(self) -> dict[str, t.Any]:
         gone = self.action in ("remove", "evict", "none")
+        memory = needs(None, None, self._known_size)
         return {
             "name": self.name,
             "action": self.action,
@@ -78,6 +88,8 @@ class Step:
             "bytes_to_fetch": self.bytes_to_fetch,
             "bytes_here": self.bytes_here,
             "damaged": list(self.damaged),
+            "ram_min_gb": memory.ram_min_gb,
+            "ram_recommended_gb": memory.ram_recommended_gb,
             "refused": {"reason": self.refusal.reason, "why": self.refusal.what} if self.refusal else None,
         }
 

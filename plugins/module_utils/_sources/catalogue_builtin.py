@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from .._core.catalogue_entry import BUILT_IN, Entry, HubOptions, Listing, Query
-from .._core.hardware import GB
+from .._core.model import GB
 from .catalogue_docker_hub import DockerHubCatalogue, label
 
 # Name and size in GB.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .._core.catalogue_entry import BUILT_IN, Entry, Hub, Query, merged
 from .._core.errors import LlmError
-from .._core.hardware import GB
+from .._core.model import GB
 from .._core.outcome import Outcome
 from .._host import processes
 from .._host.answers import Answers, Question

@@ -79,6 +79,25 @@ def test_a_file_or_a_check_has_no_such_lines(words: list[str], more: list[str], 
     assert "| slow:" not in done.stdout + done.stderr
 
 
+def test_async_loop_and_become_work_as_ever(words: list[str], hub: Hub, tmp_path: Path) -> None:
+    hub.reset()
+    play = json.loads((tmp_path / "play.json").read_text())
+    task = play[0]["tasks"][0]
+    later = {**task, "async": 60, "poll": 1, "loop": ["one", "two"]}
+    later["llmops.fleet.llm_model"] = {**task["llmops.fleet.llm_model"], "name": "{{ item }}"}
+    fired = {**task, "async": 60, "poll": 0, "register": "job"}
+    fired["llmops.fleet.llm_model"] = {**task["llmops.fleet.llm_model"], "name": "three"}
+    wait = {"ansible.builtin.async_status": {"jid": "{{ job.ansible_job_id }}"}, "register": "done",
+            "until": "done is finished", "retries": 30, "delay": 1, "failed_when": "not done.changed"}  # fmt: skip
+    elsewhere = {**task, "delegate_to": "localhost"}
+    play[0]["tasks"] = [later, fired, wait, elsewhere]
+    (tmp_path / "play.json").write_text(json.dumps(play))
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    manifest = json.loads((tmp_path / "host/var/lib/llm/models/manifest.json").read_text())
+    assert [record["name"] for record in manifest["models"]] == ["one", "slow", "three", "two"]
+
+
 @pytest.mark.parametrize("after", [2.0, 3.0, 4.0, 5.0, 6.0])
 def test_an_interrupt_leaves_no_process_and_loses_nothing(
     words: list[str], hub: Hub, tmp_path: Path, after: float
