@@ -9,15 +9,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 from .._core.ports import Origin
 
-# Bytes a request. As many of them as there are connections lie in memory; together they are at most one part.
-PIECE = 4 * 1024 * 1024
+# Bytes that all connections together may have asked for and not yet handed on. They lie in memory, and a killed run
+# loses them; with what the kernel holds they stay below one part.
+WINDOW = 12 * 1024 * 1024
+_LEAST_PIECE = 256 * 1024
 
 
-def blocks(origin: Origin, start: int, stop: int, *, piece: int = PIECE) -> t.Iterator[bytes]:
+def blocks(origin: Origin, start: int, stop: int, *, window: int = WINDOW) -> t.Iterator[bytes]:
     """The bytes from `start` up to `stop`, in order.
 
     The first piece comes alone: only its answer tells whether the other side gives ranges at all.
     """
+    piece = max(_LEAST_PIECE, window // max(1, origin.connections))
     if origin.connections <= 1 or stop - start <= piece:
         yield from origin.read(start, stop)
         return

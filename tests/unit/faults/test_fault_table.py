@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.chunks import CHUNK
-from ansible_collections.llmops.fleet.plugins.module_utils._host.read_ahead import PIECE
+from ansible_collections.llmops.fleet.plugins.module_utils._host.read_ahead import WINDOW
 from faults.bench import (
     CONFIGURATION,
     FILES,
@@ -32,7 +32,8 @@ from faults.rows import ALL, ROWS, faulty, happening, row, waited, waited_at_mos
 from hub import Hub
 
 # What two connections may have on their way when one of them breaks: a piece each.
-ON_THE_WAY = 2 * PIECE
+PIECE = WINDOW // 2
+ON_THE_WAY = WINDOW
 SUBJECT = "Model qwen (huggingface org/qwen@main)"
 
 # --- the connection breaks ---

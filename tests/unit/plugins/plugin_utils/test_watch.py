@@ -107,9 +107,9 @@ def test_an_interrupt_leaves_no_process_and_loses_nothing(
         os.killpg(play.pid, signal.SIGINT)
         play.wait(timeout=20)
     deadline = time.monotonic() + 10
-    while processes_with(str(tmp_path)) and time.monotonic() < deadline:
+    while processes_at(tmp_path / "host") and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert processes_with(str(tmp_path)) == []
+    assert processes_at(tmp_path / "host") == []
     left = sum(path.stat().st_size for path in (tmp_path / "host").rglob("*.partial"))
     hub.reset()
     assert subprocess.run(words, capture_output=True, check=False).returncode == 0
@@ -118,13 +118,12 @@ def test_an_interrupt_leaves_no_process_and_loses_nothing(
     assert hub.ranges == ([f"w.bin {left}-{SIZE}"] if left else [])
 
 
-def processes_with(word: str) -> list[str]:
-    """Command lines that name the word, but for this test's own."""
+def processes_at(folder: Path) -> list[str]:
+    """Processes that have a file of the folder open: a run holds the store's lock for as long as it lasts."""
     found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and int(folder.name) != os.getpid():
-            with contextlib.suppress(OSError):
-                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-                if word in line and "pytest" not in line:
-                    found.append(line)
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if process.name.isdigit() and int(process.name) != os.getpid():
+                opened = [os.readlink(file) for file in (process / "fd").iterdir()]
+                found += [process.name] if any(path.startswith(f"{folder}/") for path in opened) else []
     return found

@@ -282,7 +282,10 @@ def test_the_words_of_hugging_face_have_reasons() -> None:
 
 
 # The command line: a program that answers as it was recorded to, its version first.
-PLAYER = """#!{python}
+# The first lines are a shell's and a string of Python's: the interpreter's path may have a space.
+PLAYER = """#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+'''
 import json, sys
 left = json.load(open({cases!r}))
 wanted = " ".join(sys.argv[1:])
