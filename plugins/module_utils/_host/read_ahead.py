@@ -13,18 +13,19 @@ from .._core.ports import Origin
 # loses them; with what the kernel holds they stay below one part.
 WINDOW = 12 * 1024 * 1024
 _LEAST_PIECE = 256 * 1024
+_PROBE = 1024 * 1024
 
 
 def blocks(origin: Origin, start: int, stop: int, *, window: int = WINDOW) -> t.Iterator[bytes]:
     """The bytes from `start` up to `stop`, in order.
 
-    The first piece comes alone: only its answer tells whether the other side gives ranges at all.
+    A small piece comes first and alone: only its answer tells whether the other side gives ranges at all.
     """
     piece = max(_LEAST_PIECE, window // max(1, origin.connections))
     if origin.connections <= 1 or stop - start <= piece:
         yield from origin.read(start, stop)
         return
-    first = min(start + piece, stop)
+    first = min(start + _PROBE, stop)
     yield from origin.read(start, first)
     if origin.connections <= 1:
         yield from origin.read(first, stop)
