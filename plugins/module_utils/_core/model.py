@@ -50,7 +50,8 @@ class Resolved:
     For a program that keeps its own bytes: `held` says that it has this revision whole, `here` which of the files it
     has, `declared_size` how many bytes it says there are where it does not list files. `damaged` names files that were
     found not to be what they must be, `identity` is its own hash of the whole model. An empty revision is one that only
-    the pull can tell. `notes` are sentences on what could not be looked at. `candidates` are files of this host, outside the store, that should have a digest's bytes.
+    the pull can tell. `notes` are sentences on what could not be looked at. `candidates` are files of this host,
+    outside the store, that should have a digest's bytes.
     """
 
     revision: str

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-import requests  # noqa: F401  (imports urllib3.util.retry)
 import urllib3.util.retry
 from ansible_collections.llmops.fleet.plugins.module_utils._api import huggingface, remote_file
 from ansible_collections.llmops.fleet.plugins.module_utils._host.ownership import Owner
