@@ -21,7 +21,6 @@ _WANTED = "controller_bytes_missing"
 class ActionModule(ActionBase):  # type: ignore[misc]
     """The module decides on the host; files travel between its two runs, and only those that it asks for."""
 
-    TRANSFERS_FILES = True
     _supports_check_mode = True
     _supports_diff = True
     _supports_async = True
@@ -32,6 +31,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         listed = arguments.get("models")
         models = [item for item in listed if isinstance(item, dict)] if isinstance(listed, list) else [arguments]
         known: dict[str, Path] = {}
+        if self._task.async_val and any(_is_true(model.get("from_controller")) for model in models):
+            raise AnsibleActionFail("Files of the controller cannot be sent by an async task. Leave async out.")
         for model in models:
             if _is_true(model.get("from_controller")) and arguments.get("state") != "absent":
                 self._describe(model, known)

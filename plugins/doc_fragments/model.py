@@ -70,7 +70,7 @@ options:
   url: &url
     description: >-
       Address of the file with O(source=url). Its query and credentials are not shown in results; Ansible itself shows a
-      task's arguments with C(-vvv), so give C(no_log) to a task with a signed address.
+      task's arguments with C(-vvv) and in the host's journal, so give C(no_log) to a task with a signed address.
     type: str
   mirrors: &mirrors
     description: Further addresses of the same file, tried in order.

@@ -65,7 +65,9 @@ options:
     choices: [never, unused]
     default: never
   max_mb_per_second:
-    description: Limit of the transfer in MB (10^6 bytes) a second; 0 means none.
+    description: >-
+      Limit of the transfer in MB (10^6 bytes) a second; 0 means none. Only for what is fetched here: programs that keep
+      their models, and V(xet), have no such limit.
     type: float
     default: 0
   workers:

@@ -82,6 +82,10 @@ class RemoteFile:
                 )
             time.sleep(min(0.2 * 2**fruitless, 5))
 
+    def doubt(self) -> None:
+        """It is the only address: it is asked again, from where a redirect may lead elsewhere."""
+        self._direct = ""
+
     def _once(self, start: int, stop: int) -> t.Iterator[bytes]:
         direct = self._direct
         headers = {"Accept-Encoding": "identity", **({} if direct else self._headers)}

@@ -81,11 +81,6 @@ def from_ollama_show(show: t.Mapping[str, t.Any], render: Render) -> Capabilitie
     return read
 
 
-def merged(read: t.Mapping[str, t.Any], override: t.Mapping[str, t.Any]) -> Capabilities:
-    """What was read, except where somebody who knows better says otherwise; None says nothing."""
-    return {key: read.get(key) if override.get(key) is None else override[key] for key in CAPABILITIES}
-
-
 def _from_template(
     template: str | None, for_tools: str | None, special_tokens: dict[str, str], render: Render
 ) -> Capabilities:

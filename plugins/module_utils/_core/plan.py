@@ -49,7 +49,7 @@ class Step:
     """What happens to one model, one of `keep none refuse` and `CHANGING`.
 
     `fetch` lists the files whose bytes must come and `bytes_to_fetch` how many of them; `bytes_here` counts those
-    that are there under any name.
+    that are there under any name, `bytes_to_copy` those of them that lie on another disk.
     """
 
     name: str
@@ -61,6 +61,7 @@ class Step:
     fetch: tuple[FileEntry, ...] = ()
     bytes_to_fetch: int = 0
     bytes_here: int = 0
+    bytes_to_copy: int = 0
     damaged: tuple[str, ...] = ()
     refusal: Refusal | None = None
 
@@ -112,6 +113,12 @@ class Plan:
         return sum(step.bytes_to_fetch for step in self.steps)
 
     @property
+    def bytes_for_the_store(self) -> int:
+        """What of it takes room on the store's disk; a program may keep its models on another one."""
+        own = [step for step in self.steps if not (step.after and step.after.kept_elsewhere)]
+        return sum(step.bytes_to_fetch + step.bytes_to_copy for step in own)
+
+    @property
     def refusal(self) -> Refusal | None:
         return next((step.refusal for step in self.steps if step.refusal), None)
 
@@ -131,12 +138,14 @@ class Here:
     """What of a model the host has already.
 
     `digests`: bytes that are there under any name; `intact`: the record's files are all there; `damaged`: by digest,
-    how many bytes of a file must come again; `arrived`: by digest, how many bytes an earlier run left.
+    how many bytes of a file must come again; `arrived`: by digest, how many bytes an earlier run left; `copied`: bytes
+    that are on another disk of the host.
     """
 
     digests: t.Container[Digest] = frozenset()
     intact: bool = False
     damaged: t.Mapping[Digest, int] = field(default_factory=dict)
+    copied: int = 0
     arrived: t.Mapping[Digest, int] = field(default_factory=dict)
 
 
@@ -181,6 +190,7 @@ def plan_present(request: ModelRequest, resolved: Resolved, record: InstalledMod
         tuple(missing),
         bytes_to_fetch=coming,
         bytes_here=size_here,
+        bytes_to_copy=here.copied,
         damaged=damaged,
     )
 
@@ -227,7 +237,7 @@ def judge(
                 step = replace(step, action="refuse", after=step.before, refusal=refusal)
             else:
                 judged += [Step(record.name, "evict", record) for record in going]
-                free += _freed(models, going) - step.bytes_to_fetch
+                free += _freed(models, going) - step.bytes_to_fetch - step.bytes_to_copy
                 candidates = [record for record in candidates if record not in going]
                 models = foreseen
         elif step.action == "remove":
@@ -286,11 +296,12 @@ def _refusal(
     # A program that keeps its own bytes may do so on another disk; it says itself when that is full.
     if step.after and step.after.kept_elsewhere:
         return None
-    if step.bytes_to_fetch + HEADROOM > free:
+    needed = step.bytes_to_fetch + step.bytes_to_copy
+    if needed + HEADROOM > free:
         others = f", {limits.reserved / GB:.3f} GB more are spoken for by other pulls" if limits.reserved else ""
         return Refusal(
             "no_space",
-            f"{request}: {step.bytes_to_fetch / GB:.3f} GB are to be fetched, and {max(free, 0) / GB:.3f} GB "
+            f"{request}: {needed / GB:.3f} GB are to be fetched, and {max(free, 0) / GB:.3f} GB "
             f"are free at {store} ({HEADROOM / GB:.3f} GB of them must stay so){others}.",
         )
     return None

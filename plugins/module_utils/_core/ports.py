@@ -27,6 +27,9 @@ class Origin(t.Protocol):
     def read(self, start: int, stop: int) -> t.Iterator[bytes]:
         """The bytes from `start` up to `stop`, in order; raises the error of the other side when they do not come."""
 
+    def doubt(self) -> None:
+        """What was read was wrong: read from somewhere else the next time, if there is somewhere else."""
+
 
 class Workspace(t.Protocol):
     """What a source needs of the store while it fetches. The store implements it."""
@@ -39,6 +42,9 @@ class Workspace(t.Protocol):
 
     def scratch(self, name: str) -> Path:
         """A folder of the store for a program that writes files itself; emptied by the next run."""
+
+    def give_up(self) -> None:
+        """Have everything that is being received end soon."""
 
     def report(self, done: int, total: int) -> None:
         """Say how far a program that brings bytes itself has come; bytes, 0 for a total that is not known."""

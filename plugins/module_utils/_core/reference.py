@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from .errors import LlmError
 _ALLOWED = re.compile(r"[\w\-.:/]+", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 NAME_LIMIT = 255
+_LONGEST_FOLDER = 150
 
 
 def check_name(name: str, place: str) -> str:
@@ -51,4 +53,8 @@ class ModelReference:
 
 def folder_name(model: str) -> str:
     """A model's own name as one folder name: `org/name` becomes `org--name`, as hubs' caches write it."""
-    return model.replace("/", "--")
+    name = model.replace("/", "--")
+    if len(name) <= _LONGEST_FOLDER:
+        return name
+    # With revision and suffix it would be longer than a file system takes (NAME_MAX); the hash keeps it apart.
+    return f"{name[: _LONGEST_FOLDER - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"

@@ -19,6 +19,7 @@ from .._core.errors import LlmError
 from .._core.manifest import Manifest
 from .._core.model import FAILED, INSTALLED, InstalledModel
 from .durable import read_text, write_text
+from .leftovers import record_name
 from .ownership import Owner, make_folder
 
 
@@ -61,9 +62,11 @@ class Catalogue:
         ]
         manifest = _with(manifest, unknown)
         for record in manifest.models.values():
-            gone = bool(record.folder) and not Path(record.folder).is_dir()
+            gone = bool(record.folder) and not _is_whole(record)
             if gone != (record.status == FAILED):
-                healed.append(f"Model {record.name}: its folder {record.folder} is {'gone' if gone else 'back'}.")
+                there = Path(record.folder).is_dir()
+                said = ("has not all of its files" if there else "is gone") if gone else "is back"
+                healed.append(f"Model {record.name}: its folder {record.folder} {said}.")
                 mended = replace(record, status=FAILED if gone else INSTALLED)
                 manifest = manifest.with_model(mended, manifest.updated_at)
         return Reading(manifest, tuple(healed))
@@ -77,7 +80,8 @@ class Catalogue:
         for path in sorted(self._records.glob("*.json")):
             with contextlib.suppress(LlmError):
                 for record in Manifest.parse(read_text(path) or "", str(path)).models.values():
-                    if record.folder not in folders and Path(record.folder).is_dir():
+                    there = Path(record.folder).is_dir() if record.folder else record.name not in manifest.models
+                    if there and (not record.folder or record.folder not in folders):
                         newest = found.get(record.name)
                         if record.name not in manifest.models and (
                             newest is None or record.installed_at > newest.installed_at
@@ -97,17 +101,24 @@ class Catalogue:
         write_text(self._path, manifest.render(), mode=0o644, owner=self._owner)
 
     def note(self, record: InstalledModel, manifest: Manifest) -> None:
-        """Write the record of a folder: this model and the others that live there."""
+        """Write the record of a folder: this model and the others that live there; or of a model without one."""
         make_folder(self._records, self._owner)
-        others = [other for other in manifest.models.values() if other.folder == record.folder]
+        others = [other for other in manifest.models.values() if record.folder and other.folder == record.folder]
         models = {other.name: other for other in [*others, record]}
         document = {"models": [models[name].as_dict() for name in sorted(models)]}
         text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-        write_text(self._record_path(record.folder), text, mode=0o640, owner=self._owner)
+        write_text(self._records / record_name(record), text, mode=0o640, owner=self._owner)
 
-    def _record_path(self, folder: str) -> Path:
-        path = Path(folder)
-        return self._records / f"{path.parent.name}--{path.name}.json"
+    def forget(self, record: InstalledModel) -> None:
+        (self._records / record_name(record)).unlink(missing_ok=True)
+
+
+def _is_whole(record: InstalledModel) -> bool:
+    """Whether all files are there with their sizes; their bytes are not read for that."""
+    try:
+        return all((Path(record.folder) / entry.path).stat().st_size == entry.size for entry in record.files)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _with(manifest: Manifest, records: t.Iterable[InstalledModel]) -> Manifest:

@@ -39,9 +39,9 @@ def write_text(path: Path, text: str, *, mode: int, owner: Owner | None = None) 
 
 
 def read_text(path: Path) -> str | None:
-    """The file's text, or None where there is no such file."""
+    """The file's text, or None where there is no such file. A byte that is no UTF-8 is for the reader to refuse."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return None
 

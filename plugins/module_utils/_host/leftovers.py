@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import typing as t
 from pathlib import Path
 
 from .._core.manifest import Manifest
+from .._core.model import InstalledModel
+
+_ELSEWHERE = "elsewhere--"
 
 
 def leftovers(store: Path, manifest: Manifest) -> list[Path]:
@@ -30,11 +34,13 @@ def leftovers(store: Path, manifest: Manifest) -> list[Path]:
         and not (partial / path.stem).exists()
         and not (partial / f"{path.stem}.partial").exists()
     ]
-    folders = {_record_name(record.folder) for record in manifest.models.values() if record.folder}
+    names = {record_name(record) for record in manifest.models.values()}
     found += [
         path
         for path in (store / "records").glob("*.json")
-        if path.stem not in folders and not store.joinpath(*path.stem.split("--", 1)).is_dir()
+        if path.name not in names
+        and not path.name.startswith(_ELSEWHERE)
+        and not store.joinpath(*path.stem.split("--", 1)).is_dir()
     ]
     return sorted(found + list(store.glob(".manifest.json.*")))
 
@@ -61,6 +67,9 @@ def sweep(paths: t.Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
-def _record_name(folder: str) -> str:
-    path = Path(folder)
-    return f"{path.parent.name}--{path.name}"
+def record_name(record: InstalledModel) -> str:
+    """The file in `records/` that says what a folder is, or a model whose bytes are elsewhere."""
+    path = Path(record.folder)
+    if record.folder:
+        return f"{path.parent.name}--{path.name}.json"
+    return f"{_ELSEWHERE}{hashlib.sha256(record.name.encode()).hexdigest()[:32]}.json"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import threading
@@ -17,9 +18,9 @@ from .._core.clock import written
 from .._core.errors import LlmError
 from .._core.layout import Layout
 from .._core.operation import CANCELLED, IN_PROGRESS, Operation, bounded, mended, read_log
-from .durable import read_text, write_text
+from .durable import read_text
 from .ownership import Owner, make_folder
-from .processes import started_at
+from .processes import running_since
 
 # Seconds between two writes of a progress file.
 _PACE = 0.5
@@ -54,6 +55,7 @@ class Operations:
     def run(self, model: str, kind: str, total: int) -> t.Iterator[Progress]:
         """Note the block as an operation: its start, its bytes as they come, its end and why it failed."""
         now = time.time()
+        self._sweep()
         operation = Operation(
             operation_id=uuid.uuid4().hex[:12],
             model_name=model,
@@ -63,7 +65,7 @@ class Operations:
             seen_at=written(now),
             bytes_total=total,
             pid=os.getpid(),
-            process_started=_started(os.getpid()),
+            process_started=running_since(os.getpid()),
         )
         progress = Progress(operation, self._progress / f"{operation.operation_id}.json", self._owner)
         self._append(operation)
@@ -80,19 +82,37 @@ class Operations:
         finally:
             progress.forget()
 
+    def _sweep(self) -> None:
+        """Drop the progress of processes that are gone; the log has their beginning."""
+        for path in self._progress.glob("*.json") if self._progress.is_dir() else ():
+            with contextlib.suppress(ValueError, OSError):
+                live = mended(json.loads(read_text(path) or ""))
+                if live and not _lives(live):
+                    self._append(live.lost())
+                    path.unlink()
+
     def _append(self, operation: Operation) -> None:
         """One line, in one write. A log that cannot be written must not keep anybody from a model."""
         with contextlib.suppress(OSError):
             make_folder(self._log.parent, self._owner, 0o755)
-            text = read_text(self._log) or ""
-            if len(text) > _LONGEST_LOG:
-                kept = "".join(found.line() for found in bounded(read_log(text)))
-                write_text(self._log, kept + operation.line(), mode=0o640, owner=self._owner)
-                return
-            # A line that a power cut left unfinished must not swallow this one.
-            start = "\n" if text and not text.endswith("\n") else ""
+            new = not self._log.exists()
             with self._log.open("a", encoding="utf-8") as file:
-                file.write(start + operation.line())
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if new:
+                    self._log.chmod(0o640)
+                    self._owner.give(self._log)
+                self._add(file, operation)
+
+    def _add(self, file: t.IO[str], operation: Operation) -> None:
+        """Under the log's lock: two stores of one host have one history."""
+        text = read_text(self._log) or ""
+        if len(text) > _LONGEST_LOG:
+            # In place, because others wait for the lock of this very file.
+            file.truncate(0)
+            text = "".join(found.line() for found in bounded(read_log(text)))
+            file.write(text)
+        # A line that a power cut left unfinished must not swallow this one.
+        file.write(("\n" if text and not text.endswith("\n") else "") + operation.line())
 
 
 class Progress:
@@ -147,12 +167,5 @@ def _why(failure: BaseException) -> tuple[str, str]:
 def _lives(operation: Operation) -> bool:
     if operation.pid is None:
         return False
-    now = _started(operation.pid)
+    now = running_since(operation.pid)
     return now is not None and operation.process_started in (None, now)
-
-
-def _started(pid: int) -> float | None:
-    try:
-        return started_at(pid)
-    except LlmError:
-        return None

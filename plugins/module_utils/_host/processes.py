@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import typing as t
+from pathlib import Path
 
 from .._core.errors import LlmError
 from .._core.status import PortOwner
@@ -81,6 +82,19 @@ def _command(library: t.Any, pid: int) -> str | None:
     try:
         return str(library.Process(pid).name())
     except library.Error:
+        return None
+
+
+def running_since(pid: int) -> float | None:
+    """When a process started, to tell it from a later one of the same number; None when it is gone."""
+    if MISSING is None:
+        return started_at(pid)
+    try:
+        # Without the library: the kernel's own count, in ticks since the boot (proc_pid_stat(5), field 22).
+        return float(
+            Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
+        )
+    except (OSError, ValueError, IndexError):
         return None
 
 

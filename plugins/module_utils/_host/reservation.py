@@ -9,10 +9,9 @@ import os
 import typing as t
 from pathlib import Path
 
-from .._core.errors import LlmError
 from .durable import read_text
 from .ownership import Owner, make_folder
-from .processes import started_at
+from .processes import running_since
 
 
 @contextlib.contextmanager
@@ -27,11 +26,18 @@ def reserved(run: Path, store: Path, count: int, owner: Owner) -> t.Iterator[t.C
         return
     path = folder / f"{os.getpid()}.json"
     partial = store / "partial"
-    record = {"pid": os.getpid(), "started_at": _started(os.getpid()), "device": _device(store), "folder": str(partial)}
+    record = {
+        "pid": os.getpid(),
+        "started_at": running_since(os.getpid()),
+        "device": device_of(store),
+        "folder": str(partial),
+    }
 
     def say(left: int) -> None:
         with contextlib.suppress(OSError):
-            path.write_text(json.dumps({**record, "bytes": left, "there": _size(partial)}), encoding="utf-8")
+            fresh = path.with_suffix(".new")
+            fresh.write_text(json.dumps({**record, "bytes": left, "there": _size(partial)}), encoding="utf-8")
+            os.replace(fresh, path)
 
     say(count)
     try:
@@ -47,8 +53,8 @@ def reserved_by_others(run: Path, store: Path) -> int:
         try:
             record = json.loads(read_text(path) or "")
             pid = int(record["pid"])
-            alive = pid != os.getpid() and _started(pid) is not None and _started(pid) == record["started_at"]
-            if alive and record["device"] == _device(store):
+            alive = pid != os.getpid() and running_since(pid) is not None and running_since(pid) == record["started_at"]
+            if alive and record["device"] == device_of(store):
                 # What has come since is taken from the free bytes already.
                 come = _size(Path(record["folder"])) - int(record["there"])
                 total += max(0, int(record["bytes"]) - max(0, come))
@@ -57,20 +63,14 @@ def reserved_by_others(run: Path, store: Path) -> int:
     return total
 
 
-def _started(pid: int) -> float | None:
-    try:
-        return started_at(pid)
-    except LlmError:
-        return None
-
-
 def _size(folder: Path) -> int:
     with contextlib.suppress(OSError):
         return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
     return 0
 
 
-def _device(path: Path) -> int:
+def device_of(path: Path) -> int:
+    """The number of the disk that a path lies on, or will."""
     while not path.exists():
         path = path.parent
     return path.stat().st_dev

@@ -91,6 +91,10 @@ class Store:
         size = _size(partial_path(self._partial, entry))
         return 0 if size is None or size > entry.size else size
 
+    def is_busy(self) -> bool:
+        """Whether another run is changing the store."""
+        return is_held(self._lock)
+
     def free(self) -> int:
         """Free bytes of the file system, also before the store exists."""
         path = self.path
@@ -121,6 +125,7 @@ class Store:
                     self._fill(file, entry, origin)
                     if file.prove():
                         return
+            origin.doubt()
         raise LlmError(
             "checksum_mismatch",
             f"File {entry.path}: the bytes do not hash to the promised {entry.digest}.",
@@ -132,7 +137,9 @@ class Store:
         """Take the bytes of a file outside the store that was just seen to hash to the entry's digest."""
         target = proven_path(self._partial, entry)
         target.unlink(missing_ok=True)
-        if clone(path, target):
+        if self.path in path.parents:
+            link_own(path, target)
+        elif clone(path, target):
             target.chmod(0o440)
             self._owner.give(target)
         elif not link_shared(path, target):
@@ -192,10 +199,13 @@ class Store:
         found = self.copies(files, records)
         yield from ((entry, found[entry.digest]) for entry in files if entry.digest in found)
 
-    def commit(self, record: InstalledModel, old: InstalledModel | None, at: str) -> Manifest:
+    def commit(
+        self, record: InstalledModel, old: InstalledModel | None, at: str, kept: InstalledModel | None = None
+    ) -> Manifest:
         """Make the proven files a model: one rename, then the manifest. A reader never sees half of it.
 
-        Files are linked, not moved, so that a kill before the manifest is written loses nothing.
+        Files are linked, not moved, so that a kill before the manifest is written loses nothing. `kept` is the
+        outgoing model under a name of its own, where a rollback may want it.
         """
         folder = Path(record.folder)
         staging = self._partial / f"{folder.name}.staging"
@@ -209,6 +219,9 @@ class Store:
             flush_folder(parent)
         make_folder(folder.parent, self._owner)
         manifest = self.manifest()
+        if kept:
+            manifest = manifest.with_model(kept, at)
+            self._catalogue.note(kept, manifest)
         self._catalogue.note(record, manifest)
         if folder.exists():
             # Another choice of this revision lives here too, or a file of ours was damaged.
@@ -236,8 +249,15 @@ class Store:
 
     def note(self, record: InstalledModel, manifest: Manifest) -> None:
         """Write down anew what a folder of models is."""
-        if record.folder:
-            self._catalogue.note(record, manifest)
+        self._catalogue.note(record, manifest)
+
+    def forget(self, record: InstalledModel) -> None:
+        """Drop what is written down of a model whose bytes are elsewhere."""
+        self._catalogue.forget(record)
+
+    def bytes_of(self, entry: FileEntry) -> Path:
+        """Where a file's proven bytes lie before they are part of a model."""
+        return proven_path(self._partial, entry)
 
     def remove(self, record: InstalledModel, manifest: Manifest) -> None:
         """Remove a model's folder if it really is below the store; links are removed, not followed.

@@ -38,8 +38,8 @@ class DockerModelRunner:
         model = check_name(params.get("model") or "", f"Model {params.get('name')} (docker_model_runner): model")
         return ModelReference("docker_model_runner", spelled_reference(model), "")
 
-    def _client(self, address: str = "") -> DockerModelRunnerApi:
-        client = DockerModelRunnerApi(address or self._address, timeout=self._options.timeout)
+    def _client(self) -> DockerModelRunnerApi:
+        client = DockerModelRunnerApi(self._address, timeout=self._options.timeout)
         if not client.is_there():
             raise LlmError(
                 "unreachable",
@@ -93,7 +93,7 @@ class DockerModelRunner:
         return Fetched(self._resolved(model, held=True), tuple(notes), capabilities)
 
     def remove(self, record: InstalledModel) -> None:
-        client = self._client("" if self._options.endpoint else str(record.origin.get("endpoint") or ""))
+        client = self._client()
         # Deleted while it is loaded it would stay in memory.
         self._unload(client, record.model)
         client.delete(record.model, force=False)

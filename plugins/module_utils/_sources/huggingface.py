@@ -99,7 +99,7 @@ class HuggingFace:
                 )
                 workspace.receive(entry, origin)
 
-            side_by_side(receive, missing, workers)
+            side_by_side(receive, missing, workers, workspace.give_up)
         return Fetched(resolved)
 
     def _through_the_hubs_client(

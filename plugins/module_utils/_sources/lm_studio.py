@@ -8,6 +8,7 @@ import re
 import shutil
 import typing as t
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from .._api.lm_studio import LmModel, LmStudioApi
 from .._api.lm_studio_command import paths_of
@@ -20,6 +21,7 @@ from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
 
 DEFAULT_ADDRESS = "http://127.0.0.1:1234"
+_HERE = ("127.0.0.1", "localhost", "::1")
 _ADDRESS = re.compile(r"^https://[^/]+/")
 _USUAL_FOLDERS = ("~/.lmstudio/models", "~/.cache/lm-studio/models")
 # A download goes on without us; a day is longer than any that is worth waiting for.
@@ -59,8 +61,8 @@ class LmStudio:
                 )
         return ModelReference("lm_studio", model, "")
 
-    def _client(self, address: str = "") -> LmStudioApi:
-        client = LmStudioApi(address or self._address, token=self._options.token, timeout=self._options.timeout)
+    def _client(self) -> LmStudioApi:
+        client = LmStudioApi(self._address, token=self._options.token, timeout=self._options.timeout)
         if not client.is_there():
             raise LlmError(
                 "unreachable",
@@ -104,23 +106,37 @@ class LmStudio:
 
     def remove(self, record: InstalledModel) -> None:
         """By its folder: neither its port nor its command can delete."""
-        client = self._client("" if self._options.endpoint else str(record.origin.get("endpoint") or ""))
+        client = self._client()
         key = str(record.origin.get("key") or record.model)
         model = next((found for found in client.models() if found.key == key), None)
         if model is None:
             return
+        if urlsplit(self._address).hostname not in _HERE:
+            raise LlmError(
+                "unsupported",
+                f"{client.place} is on another host: models are removed by their folder, on the host itself.",
+                remedy="Run the task on that host.",
+            )
         folder = self._folder(record, key, client)
+        # What was brought without naming a quantization is recorded as the one that it gave.
+        quantization = str(record.selection.get("quantization") or record.revision)
+        several = len(model.variants) > 1
+        if several and not any(variant.upper().endswith(quantization.upper()) for variant in model.variants):
+            raise LlmError(
+                "unsupported",
+                f"{client.place} has {len(model.variants)} files of {key}, and nothing says which of them is ours.",
+                remedy="Remove it in LM Studio.",
+            )
         for instance in model.loaded:
             client.unload(instance)
-        quantization = str(record.selection.get("quantization") or "")
-        if quantization and len(model.variants) > 1:
+        if several:
             # Another quantization lies beside it, and is not ours to remove.
             for file in folder.iterdir():
                 if has_quantization(file.name, quantization):
                     file.unlink()
         else:
             shutil.rmtree(folder)
-        if any(left.key == key and (not quantization or left.has(quantization)) for left in client.models()):
+        if any(left.key == key and (not several or left.has(quantization)) for left in client.models()):
             raise LlmError("hub_error", f"{client.place} still lists {key} after it was removed from {folder}.")
 
     def _folder(self, record: InstalledModel, key: str, client: LmStudioApi) -> Path:

@@ -231,6 +231,8 @@ class Ollama:
         name = request.reference.model
         insecure = bool(request.details.get("insecure"))
         if resolved.damaged:
+            # What cannot be had again is not deleted: damaged is better than gone.
+            ollama_manifest(name, insecure=insecure, timeout=self._options.timeout)
             notes.append(_mended(resolved.damaged))
             client.delete(name)
         client.pull(name, insecure=insecure, progress=told)
@@ -274,9 +276,6 @@ class Ollama:
                 raise _kept(client, name, wrong)
 
     def remove(self, record: InstalledModel) -> None:
-        if not self._options.endpoint and record.origin.get("endpoint"):
-            self._options = replace(self._options, endpoint=record.origin["endpoint"])
-            self._client = None
         client = self._connected(str(record.origin.get("executable") or ""))
         if _find(client.tags(), record.model):
             # Deleted while it is loaded it would stay in memory, with no request that unloads it.

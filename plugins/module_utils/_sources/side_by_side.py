@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from .._core.model import FileEntry
 
 
-def side_by_side(receive: t.Callable[[FileEntry], None], files: t.Sequence[FileEntry], workers: int) -> None:
-    """Call `receive` for every file, `workers` at once; the first failure ends the rest and is raised.
+def side_by_side(
+    receive: t.Callable[[FileEntry], None],
+    files: t.Sequence[FileEntry],
+    workers: int,
+    give_up: t.Callable[[], None],
+) -> None:
+    """Call `receive` for every file, `workers` at once; the first failure has `give_up` end the rest, and is raised.
 
     Large files go first, so that the last worker does not start the largest at the end.
     """
@@ -18,8 +23,11 @@ def side_by_side(receive: t.Callable[[FileEntry], None], files: t.Sequence[FileE
     with ThreadPoolExecutor(max_workers=workers) as pool:
         jobs = [pool.submit(receive, entry) for entry in ordered]
         try:
-            for job in jobs:
-                job.result()
+            done, _left = wait(jobs, return_when=FIRST_EXCEPTION)
+            failure = next((job.exception() for job in done if job.exception()), None)
+            if failure:
+                raise failure
         except BaseException:
+            give_up()
             pool.shutdown(wait=False, cancel_futures=True)
             raise

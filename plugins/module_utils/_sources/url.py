@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 import typing as t
 from urllib.parse import unquote, urlsplit
 
@@ -163,6 +164,7 @@ class _Mirrors:
 
     def __init__(self, origins: t.Sequence[RemoteFile]) -> None:
         self._origins: list[Origin] = list(origins)
+        self._lock = threading.Lock()
 
     @property
     def connections(self) -> int:
@@ -176,10 +178,18 @@ class _Mirrors:
                     yield block
                 return
             except LlmError:
-                if origin is self._origins[-1]:
+                if not self._leave(origin):
                     raise
-                if origin in self._origins:
-                    self._origins.remove(origin)
+
+    def doubt(self) -> None:
+        self._leave(self._origins[0])
+
+    def _leave(self, origin: Origin) -> bool:
+        """Go on without an address; False if it is the last one. Several connections say so at once."""
+        with self._lock:
+            if origin in self._origins and len(self._origins) > 1:
+                self._origins.remove(origin)
+            return origin not in self._origins
 
 
 def _place(url: str) -> tuple[str, str]:

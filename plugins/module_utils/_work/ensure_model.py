@@ -48,6 +48,8 @@ class ModelTask:
         self._planner = Planner(self._order, self._layout, self._store)
         self._wishes = {wish.request.name: wish for wish in self._order.wishes}
         self._notes: list[str] = []
+        # Whether the host is different already, should the run fail from here on.
+        self._touched = False
 
     def run(self, *, check_mode: bool) -> Outcome:
         """Plan, and unless in check mode carry the plan out under the store's lock.
@@ -56,9 +58,10 @@ class ModelTask:
         that finds nothing to do never takes it.
         """
         plan = self._planner.plan()
-        if plan.refusal:
+        if plan.refusal and (check_mode or not self._store.is_busy()):
+            # While somebody else is at it, what is refused now may be there, or fit, when they are done.
             raise self._failure(plan.refusal.error(), plan)
-        if check_mode or not (plan.changes or self._planner.healed):
+        if check_mode or not (plan.changes or plan.refusal or self._planner.healed):
             return self._outcome(plan, self._foreseen(plan))
         with while_asked_for(self._store.give_up), self._alone() as swept:
             plan = self._planner.plan(swept)
@@ -74,6 +77,7 @@ class ModelTask:
         if self._order.state == "absent":
             records = self._store.manifest().models
             doomed = [records[name] for name in self._order.names if name in records]
+            doomed += self._planner.strangers
             programs = {self._remover(record).exclusive for record in doomed}
         with contextlib.ExitStack() as held:
             swept = held.enter_context(self._store.locked(self._order.lock_timeout))
@@ -94,23 +98,20 @@ class ModelTask:
             if step.action in ("fetch", "repair") and step.resolved:
                 # Before anything goes: a file may be wanted of a model that makes room or is replaced.
                 self._store.secure(_undamaged(step), manifest.models.values())
-        done, left = 0, plan.bytes_to_fetch
-        with reserved(Path(self._layout.run), self._store.path, left, self._owner) as reserve:
+        left = plan.bytes_for_the_store
+        self._touched = bool(self._planner.healed)
+        with reserved(Path(self._layout.run), self._store.path, plan.bytes_for_the_store, self._owner) as reserve:
             for step in plan.steps:
                 try:
                     manifest = self._noted(step, manifest)
-                except LlmError as failure:
-                    subject = str(step.request) if step.request else f"Model {step.name}"
-                    changed = done > 0 or bool(self._planner.healed)
-                    raise self._failure(failure.about(subject), plan, changed=changed) from None
-                except OSError as failure:
-                    known = explain(failure)
+                except (LlmError, OSError) as failure:
+                    known = failure if isinstance(failure, LlmError) else explain(failure)
                     if known is None:
                         raise
                     subject = str(step.request) if step.request else f"Model {step.name}"
-                    raise self._failure(known.about(subject), plan, changed=done > 0) from None
-                done += step.changes
-                left -= step.bytes_to_fetch
+                    raise self._failure(known.about(subject), plan, changed=self._touched) from None
+                self._touched = self._touched or step.changes
+                left -= 0 if step.after and step.after.kept_elsewhere else step.bytes_to_fetch
                 reserve(left)
         return manifest
 
@@ -143,42 +144,58 @@ class ModelTask:
             raise ValueError("a step that fetches has request, resolution and record")
         source = self._planner.source_of(self._wishes[step.name])
         now = written(time.time())
-        old = step.before
+        old, kept = step.before, self._kept(step.before, after)
+        record = replace(after, installed_at=now)
         if source.keeps_own_bytes:
+            # A damaged model may be deleted before it is pulled again.
+            self._touched = self._touched or bool(resolved.damaged)
             fetched = source.fetch(request, resolved, step.fetch, self._store)
-            manifest = self._note(replace(after, installed_at=now), fetched, now)
+            manifest = self._note(record, fetched, now, kept)
         else:
             self._prepare(step, resolved.held)
             # What an earlier step of this run brought is here now.
             self._store.secure(_undamaged(step), self._store.manifest().models.values())
             fetched = source.fetch(request, resolved, step.fetch, self._store)
-            record = replace(after, installed_at=now)
             if record.kept_elsewhere:
-                manifest = self._note(record, replace(fetched, resolved=resolved), now)
+                read = read_capabilities(record, lambda entry: Path(record.root) / entry.path)
+                given = replace(fetched, resolved=resolved)
+                manifest = self._note(replace(record, capabilities_read=read), given, now, kept)
             else:
-                manifest = self._store.commit(record, old, now)
-                self._store.spread(record, {damage.entry.digest for damage in self._planner.damages.get(step.name, ())})
-            record = replace(record, capabilities_read=read_capabilities(record))
-            manifest = manifest.with_model(record, now)
-            self._store.note(record, manifest)
+                read = read_capabilities(record, self._store.bytes_of)
+                manifest = self._store.commit(replace(record, capabilities_read=read), old, now, kept)
+                self._touched = True
+                self._store.spread(record, self._planner.wrong_bytes(step.name))
         self._notes += [f"Model {step.name}: {note}" for note in (*fetched.notes, *fetched.resolved.notes)]
-        if old and _place_of(old) != _place_of(after):
-            # A rollback may want the outgoing revision: it stays under a name of its own, and in the accounts.
-            kept = replace(old, name=f"{old.name}:{old.revision[:8]}", extra={**old.extra, _SUPERSEDED: after.name})
-            manifest = manifest.with_model(kept, now)
-            self._store.note(kept, manifest)
+        return self._without_the_superseded(after.name, manifest, now)
+
+    def _kept(self, old: InstalledModel | None, after: InstalledModel) -> InstalledModel | None:
+        """The outgoing model under a name of its own: a rollback may want it, and it stays in the accounts."""
+        if old is None:
+            return None
+        moved = _place_of(old) != _place_of(after)
+        lost = {f"{old.folder}/{entry.path}" for entry in old.files} - {f"{after.folder}/{e.path}" for e in after.files}
+        paths = {generation.model.path for generation in kept_generations(self._layout)}
+        # Another choice of files in the same folder: only if a generation serves what would go.
+        if not moved and not (lost & paths or (lost and old.folder in paths)):
+            return None
+        mark = old.revision[:8] if moved else old.sha256[:8]
+        return replace(old, name=f"{old.name}:{mark}", extra={**old.extra, _SUPERSEDED: after.name})
+
+    def _without_the_superseded(self, name: str, manifest: Manifest, now: str) -> Manifest:
+        """Give up what this model's name meant before, unless a rollback wants it."""
         generations = [generation.model for generation in kept_generations(self._layout)]
         wanted = {(model.folder, model.provider, model.model if not model.folder else "") for model in generations}
         named = {_place_of(record) for record in manifest.models.values() if _SUPERSEDED not in record.extra}
         for record in list(manifest.models.values()):
-            if record.extra.get(_SUPERSEDED) != after.name or _place_of(record) in wanted:
+            if record.extra.get(_SUPERSEDED) != name or _place_of(record) in wanted:
                 continue
-            if _place_of(record) in named:
+            if _place_of(record) in named and not record.folder:
                 # Asked for under another name, or again under this one: only the mark of the old goes.
                 manifest = manifest.without(record.name, now)
+                self._store.forget(record)
+                self._store.write_manifest(manifest)
             else:
                 manifest = self._give_up(record, manifest)
-        self._store.write_manifest(manifest)
         return manifest
 
     def _prepare(self, step: Step, held: bool) -> None:
@@ -191,7 +208,7 @@ class ModelTask:
             if entry.digest in planner.adoptable:
                 self._store.adopt(entry, planner.adoptable[entry.digest])
 
-    def _note(self, record: InstalledModel, fetched: Fetched, now: str) -> Manifest:
+    def _note(self, record: InstalledModel, fetched: Fetched, now: str, kept: InstalledModel | None) -> Manifest:
         """Write down a model whose bytes another program keeps, as that program says it is now."""
         resolved = fetched.resolved
         record = replace(
@@ -203,7 +220,11 @@ class ModelTask:
             declared_size=resolved.declared_size,
             capabilities_read=fetched.capabilities(render) if fetched.capabilities else record.capabilities_read,
         )
-        manifest = self._store.manifest().with_model(record, now)
+        manifest = self._store.manifest()
+        for written_down in (kept, record):
+            if written_down:
+                manifest = manifest.with_model(written_down, now)
+                self._store.note(written_down, manifest)
         self._store.write_manifest(manifest)
         return manifest
 
@@ -213,7 +234,8 @@ class ModelTask:
         return self._give_up(step.before, self._store.manifest())
 
     def _remover(self, record: InstalledModel) -> Source:
-        return self._planner.source(record.provider, self._order.removal_options(record.name, record.provider))
+        asked_as = str(record.extra.get(_SUPERSEDED) or record.name)
+        return self._planner.source(record.provider, self._order.removal_options(record, asked_as))
 
     def _give_up(self, record: InstalledModel, manifest: Manifest) -> Manifest:
         manifest = manifest.without(record.name, written(time.time()))
@@ -222,6 +244,7 @@ class ModelTask:
             # The other program can refuse; then the model is still there, and so is its record.
             source.remove(record)
             self._store.write_manifest(manifest)
+            self._store.forget(record)
         else:
             self._store.remove(record, manifest)
         return manifest

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .._core.errors import LlmError
+from .._core.model import InstalledModel
 from .._core.ports import SourceOptions
 from .._core.reference import check_name
 from .._core.request import ModelRequest
@@ -56,7 +57,7 @@ class Order:
         if not 0 < share <= 1:
             raise LlmError("invalid_input", f"verify_share {share:g} is not above 0 and at most 1.")
         shared = SourceOptions(
-            endpoint=params.get("endpoint") or "",
+            endpoint=_without_credentials(params.get("endpoint") or "", "The task"),
             token=_token(params),
             username=params.get("username") or "",
             password=params.get("password") or "",
@@ -80,14 +81,14 @@ class Order:
             items=dict(zip(names, items)),
         )
 
-    def removal_options(self, name: str, provider: str) -> SourceOptions:
+    def removal_options(self, record: InstalledModel, asked_as: str) -> SourceOptions:
         """How the program that keeps a model is reached to remove it: what its record says, unless the task says of
-        this very source. Address and token of the hub must not go to a program."""
-        item = self.items.get(name, {})
-        own = item if item.get("source") == provider else {}
+        this very source. Address and token of the hub must not go to a program. `asked_as` is the name in the task."""
+        item = self.items.get(asked_as, {})
+        own = item if item.get("source") == record.provider else {}
         return replace(
             self.options,
-            endpoint=own.get("endpoint") or "",
+            endpoint=own.get("endpoint") or str(record.origin.get("endpoint") or ""),
             token=own.get("token") or "",
             username="",
             password="",
@@ -109,16 +110,27 @@ def options_for(item: t.Mapping[str, t.Any], shared: SourceOptions, *, listed: b
     if (item.get("source") or DEFAULT) == DEFAULT:
         return replace(
             shared,
-            endpoint=item.get("endpoint") or shared.endpoint,
+            endpoint=_without_credentials(item.get("endpoint") or "", f"Model {item.get('name')}") or shared.endpoint,
             token=item.get("token") or shared.token,
         )
     return replace(
         shared,
-        endpoint=item.get("endpoint") or "",
+        endpoint=_without_credentials(item.get("endpoint") or "", f"Model {item.get('name')}"),
         token=item.get("token") or "",
         username=item.get("username") or "",
         password=item.get("password") or "",
     )
+
+
+def _without_credentials(endpoint: str, name: str) -> str:
+    """An address is written down and shown; what is secret has options of its own."""
+    if "@" in endpoint.partition("://")[2].partition("/")[0]:
+        raise LlmError(
+            "invalid_input",
+            f"{name}: endpoint has a user or password in it.",
+            remedy="Give the address alone, and the secret as token.",
+        )
+    return endpoint
 
 
 def _token(params: t.Mapping[str, t.Any]) -> str:

@@ -18,10 +18,10 @@ from .._core.reference import folder_name
 from .._core.request import ModelRequest
 from .._host.generations import active_generations, kept_generations
 from .._host.hashing import Damage, holds
-from .._host.reservation import reserved_by_others
+from .._host.reservation import device_of, reserved_by_others
 from .._host.store import Store
-from .._sources.registry import source_named
-from .model_order import VERIFIED, Order, Wish
+from .._sources.registry import SOURCES, request_from, source_named
+from .model_order import VERIFIED, Order, Wish, options_for
 
 # A revision in a folder's name: a commit whole, as hubs' caches have it; a content hash by its first 12.
 _SHORT_HASH = 12
@@ -35,9 +35,11 @@ class Planner:
     layout: Layout
     store: Store
     healed: tuple[str, ...] = ()
+    strangers: list[InstalledModel] = field(default_factory=list)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     adoptable: dict[Digest, Path] = field(default_factory=dict)
     damages: dict[str, list[Damage]] = field(default_factory=dict)
+    rotten: set[Digest] = field(default_factory=set)
     _sources: dict[tuple[str, SourceOptions], Source] = field(default_factory=dict)
     _resolved: dict[str, Resolved] = field(default_factory=dict)
     _held: dict[tuple[Path, Digest], bool] = field(default_factory=dict)
@@ -50,9 +52,10 @@ class Planner:
         self._coming: set[Digest] = set()
         if self.order.state == "absent":
             users = {generation.model.name: generation.runtime for generation in active_generations(self.layout)}
+            self.strangers = self._strangers(manifest)
+            records = {**{record.name: record for record in self.strangers}, **manifest.models}
             steps = [
-                plan_absent(name, manifest.models.get(name), users.get(name), self.order.force)
-                for name in self.order.names
+                plan_absent(name, records.get(name), users.get(name), self.order.force) for name in self.order.names
             ]
         else:
             steps = [self._plan_one(wish, manifest) for wish in self.order.wishes]
@@ -63,6 +66,20 @@ class Planner:
             reserved_by_others(Path(self.layout.run), self.store.path),
         )
         return judge(steps, manifest, limits, str(self.store.path), self._evictable(manifest))
+
+    def _strangers(self, manifest: Manifest) -> list[InstalledModel]:
+        """Models to remove that the manifest does not know and a program has, where the task names both."""
+        found = []
+        for name in self.order.names:
+            item = self.order.items[name]
+            named = item.get("source") and item.get("model")
+            if name in manifest.models or not named or not SOURCES[item["source"]].keeps_own_bytes:
+                continue
+            wish = Wish(request_from({**item, "refresh": False}), options_for(item, self.order.options, listed=True))
+            resolved = self._resolve(wish, None)
+            if resolved.held:
+                found.append(self._record(wish, resolved, None))
+        return found
 
     def source(self, name: str, options: SourceOptions) -> Source:
         key = (name, options)
@@ -108,9 +125,20 @@ class Planner:
     ) -> Here:
         """What of the model the host has: proven bytes, other models, its own folder, the hub's cache."""
         intact = record is not None and bool(record.root) and not resolved.held and self.store.intact(record)
-        damaged = {damage.entry.digest: damage.bytes for damage in self._damages(record, intact=intact)}
+        damaged = {damage.entry.digest: damage.bytes for damage in self._damages(record)}
         records = sorted(manifest.models.values(), key=lambda other: other is not record)
         found = self.store.copies([entry for entry in resolved.files if entry.digest not in damaged], records)
+        if self.order.state == VERIFIED:
+            # Its own files were just looked at; those of other models are not believed unread either.
+            own = {entry.digest for entry in record.files} if record and intact else set()
+            sizes = {entry.digest: entry.size for entry in resolved.files}
+            right = {
+                digest: path
+                for digest, path in found.items()
+                if digest in own or self._holds(path, digest, sizes[digest])
+            }
+            self.rotten |= set(found) - set(right)
+            found = right
         # What an earlier model of the list brings is here by then.
         digests = set(found) | set(resolved.here) | self._coming
         for entry in resolved.files:
@@ -128,13 +156,19 @@ class Planner:
         damaged = {digest: count for digest, count in damaged.items() if digest not in self._coming}
         if not resolved.held:
             self._coming.update(entry.digest for entry in resolved.files)
-        return Here(digests, intact, damaged, arrived)
+        apart = [entry.size for entry in resolved.files if self._is_apart(self.adoptable.get(entry.digest))]
+        return Here(digests, intact, damaged, sum(apart), arrived)
 
-    def _damages(self, record: InstalledModel | None, *, intact: bool) -> list[Damage]:
+    def wrong_bytes(self, name: str) -> set[Digest]:
+        """Digests that files of the store should have and do not, as far as this run looked."""
+        return self.rotten | {damage.entry.digest for damage in self.damages.get(name, ())}
+
+    def _is_apart(self, path: Path | None) -> bool:
+        """Whether a file of the host is on another disk than the store, so that it has to be copied."""
+        return path is not None and path.stat().st_dev != device_of(self.store.path)
+
+    def _damages(self, record: InstalledModel | None) -> list[Damage]:
         if self.order.state != VERIFIED or record is None or not record.files or not record.root:
-            return []
-        if not intact:
-            # What is missing altogether is found without reading anything.
             return []
         if record.name not in self.damages:
             self.damages[record.name] = self.store.damages(record, self.order.verify_share)

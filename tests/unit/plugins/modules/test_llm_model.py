@@ -473,7 +473,7 @@ def test_bytes_that_another_pull_is_about_to_take_are_not_free(
 
     folder = tmp_path / "run/llm/reservations"
     folder.mkdir(parents=True)
-    other = {"pid": 1, "started_at": reservation.started_at(1), "device": tmp_path.stat().st_dev, "bytes": 10**9,
+    other = {"pid": 1, "started_at": reservation.running_since(1), "device": tmp_path.stat().st_dev, "bytes": 10**9,
              "folder": str(tmp_path / "none"), "there": 0}  # fmt: skip
     (folder / "1.json").write_text(json.dumps(other))
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: SimpleNamespace(free=10**9))
@@ -540,3 +540,118 @@ def test_state_verified_repairs(pull: Pull, hub: Hub, tmp_path: Path) -> None:
     assert path.read_bytes() == WEIGHTS
     assert stat.S_IMODE(path.stat().st_mode) == 0o440
     assert pull(state="verified")["changed"] is False
+
+
+def generation_serving(tmp_path: Path, record: dict[str, t.Any]) -> None:
+    """A runtime of the host whose kept generation serves this model."""
+    folder = tmp_path / "var/lib/llm/runtimes/chat/generations"
+    folder.mkdir(parents=True)
+    model = {key: record[key] for key in ("name", "provider", "model", "revision", "sha256", "folder", "size_bytes")}
+    generation = {"number": 1, "runtime": "chat", "time": "2026-11-21T10:00:00Z", "status": "active", "engine": "x",
+                  "engine_version": "1", "model": {**model, "path": record["local_path"]}, "served_names": ["chat"],
+                  "spec": {}, "environment": {}, "definition": "", "proof": {}, "reason": ""}  # fmt: skip
+    (folder / "1.json").write_text(json.dumps(generation))
+
+
+def test_another_choice_leaves_what_a_runtime_serves(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    commit = hub.publish("org/choice", {"q4.gguf": b"q4" * 100, "q5.gguf": b"q5" * 100})
+    params = {"model": "org/choice", "revision": commit}
+    old = pull(**params, include=["q4*"])["models"][0]
+    generation_serving(tmp_path, old)
+    new = pull(**params, include=["q5*"])["models"][0]
+    assert Path(old["local_path"]).read_bytes() == b"q4" * 100
+    assert Path(new["local_path"]).read_bytes() == b"q5" * 100
+    assert len(manifest(tmp_path)) == 2
+
+
+def test_a_run_that_dies_after_the_commit_loses_no_model(
+    pull: Pull, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ansible_collections.llmops.fleet.plugins.module_utils._work import ensure_model
+
+    hub.publish("org/moving", {"config.json": json.dumps({"max_position_embeddings": 1}).encode()})
+    generation_serving(tmp_path, pull(model="org/moving")["models"][0])
+    hub.publish("org/moving", {"config.json": json.dumps({"max_position_embeddings": 2}).encode()})
+
+    def killed(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ensure_model.ModelTask, "_without_the_superseded", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pull(model="org/moving")
+    assert pull(model="org/moving")["changed"] is False
+    folders = [path.name for path in (store(tmp_path) / "huggingface").iterdir()]
+    assert sorted(Path(record["folder"]).name for record in manifest(tmp_path).values()) == sorted(folders)
+    assert manifest(tmp_path)["qwen"]["capabilities"]["max_context_length"] == 2
+
+
+def test_bytes_that_are_no_text_heal_as_well(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    pull()
+    path = store(tmp_path) / "manifest.json"
+    path.write_bytes(path.read_bytes().replace(b"qwen", b"q\xffen", 1)[:-5])
+    (tmp_path / "var/lib/llm/operations.jsonl").write_bytes(b"\xff\xfe\n")
+    hub.reset()
+    assert pull()["healed"]
+    assert not hub.sent
+
+
+def test_verified_looks_at_all_files_though_one_is_missing(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    folder = Path(pull()["models"][0]["folder"])
+    (folder / "config.json").unlink()
+    (folder / "model.gguf").chmod(0o640)
+    with (folder / "model.gguf").open("r+b") as file:
+        file.write(b"\xff")
+    assert sorted(pull(state="verified")["plan"]["steps"][0]["damaged"]) == ["config.json", "model.gguf"]
+    assert pull(state="verified")["changed"] is False
+
+
+def test_verified_does_not_take_over_somebody_elses_rot(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    rotten = Path(pull()["models"][0]["folder"]) / "model.gguf"
+    rotten.chmod(0o640)
+    with rotten.open("r+b") as file:
+        file.write(b"\xff")
+    hub.publish("org/copy", {"other.gguf": WEIGHTS})
+    made = pull(name="copy", model="org/copy", state="verified")["models"][0]
+    assert Path(made["local_path"]).read_bytes() == WEIGHTS
+    assert rotten.read_bytes() == WEIGHTS
+
+
+def test_an_address_with_a_password_is_refused(pull: Pull) -> None:
+    result = pull(endpoint="http://me:planted@127.0.0.1:9")
+    assert result["reason"] == "invalid_input"
+    assert "planted" not in json.dumps(result)
+
+
+def test_a_long_name_has_a_folder(pull: Pull, tmp_path: Path, reciters: Path) -> None:
+    name = "n" * 250
+    made = pull(name=name, source="file", path=str(reciters / "alpha.gguf"))
+    assert made["changed"]
+    assert Path(made["models"][0]["local_path"]).is_file()
+
+
+def test_who_waits_for_another_run_is_not_refused_for_its_reservation(
+    pull: Pull, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import threading
+    from types import SimpleNamespace
+
+    from ansible_collections.llmops.fleet.plugins.module_utils._host.lock import hold
+    from ansible_collections.llmops.fleet.plugins.module_utils._host.ownership import Owner
+
+    pull(name="first", model=REPOSITORY, include=["config.json"])
+    room = SimpleNamespace(free=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: room)
+    taken = threading.Event()
+
+    def other() -> None:
+        with hold(store(tmp_path) / "locks/store.lock", what="it", timeout=5, owner=Owner()):
+            taken.set()
+            threading.Event().wait(1)
+            room.free = 10**12
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    taken.wait(5)
+    assert pull()["changed"]
+    thread.join()

@@ -10,7 +10,6 @@ from ansible_collections.llmops.fleet.plugins.module_utils._core.capabilities im
     from_config,
     from_gguf,
     from_ollama_show,
-    merged,
 )
 from ansible_collections.llmops.fleet.plugins.module_utils._core.gguf import read_metadata
 from ansible_collections.llmops.fleet.plugins.module_utils._core.model import CAPABILITIES
@@ -270,15 +269,6 @@ def test_a_server_s_words_outweigh_its_template() -> None:
     show = {"template": "{{ .Tools }}", "capabilities": ["completion", "thinking"]}
     assert told(from_ollama_show(show, render)) == (None, None, False, True)
     assert told(from_ollama_show({"capabilities": ["tools"]}, render)) == (None, None, True, False)
-
-
-def test_what_a_user_says_wins() -> None:
-    read = from_gguf(GGUF, render)
-    found = merged(read, {"quantization": "Q4_K_M by hand", "supports_function_calling": False, "other": 1})
-    assert tuple(found) == CAPABILITIES
-    assert found == {**read, "quantization": "Q4_K_M by hand", "supports_function_calling": False}
-    assert merged(read, {"allowed_roles": None, "max_context_length": 0})["allowed_roles"] == read["allowed_roles"]
-    assert merged({}, {}) == dict.fromkeys(CAPABILITIES)
 
 
 JSON = st.recursive(
