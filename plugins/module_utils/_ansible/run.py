@@ -33,6 +33,8 @@ def run(
     except Exception as failure:
         _fail(module, _unexpected(failure))
     else:
+        for warning in outcome.warnings:
+            module.warn(warning)
         module.exit_json(**outcome.as_result(diff=module._diff))
 
 

@@ -49,7 +49,7 @@ class Manifest:
         except (ValueError, KeyError, TypeError, AttributeError) as cause:
             raise LlmError(
                 "invalid_input",
-                f"The manifest {place} cannot be read: {type(cause).__name__} {cause}.",
+                f"The manifest {place} cannot be read as one.",
                 remedy="Restore it from a backup, or move it away and pull the models again: their bytes are reused.",
             ) from cause
         extra = {key: value for key, value in document.items() if key not in ("models", "updated_at")}

@@ -26,13 +26,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Outcome:
-    """`before` and `after`, or several `differences`, are what `--diff` prints."""
+    """`before` and `after`, or several `differences`, are what `--diff` prints; `warnings` are shown in any case."""
 
     changed: bool
     before: t.Any = None
     after: t.Any = None
     result: t.Mapping[str, t.Any] = field(default_factory=dict)
     differences: tuple[Difference, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def as_result(self, *, diff: bool) -> dict[str, t.Any]:
         answer: dict[str, t.Any] = {"changed": self.changed, **self.result}

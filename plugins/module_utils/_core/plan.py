@@ -257,8 +257,11 @@ def _going(
     for record in candidates:
         if total_size(left.values()) <= limits.max_disk:
             break
-        left.pop(record.name)
-        going.append(record)
+        without = {name: other for name, other in left.items() if name != record.name}
+        if total_size(without.values()) < total_size(left.values()):
+            # One whose bytes others share frees nothing by going.
+            left = without
+            going.append(record)
     return going if total_size(left.values()) <= limits.max_disk else []
 
 

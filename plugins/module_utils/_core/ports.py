@@ -83,6 +83,7 @@ class Source(t.Protocol):
 
     name: str
     keeps_own_bytes: bool
+    own_options: t.ClassVar[tuple[str, ...]]
 
     @property
     def exclusive(self) -> str: ...

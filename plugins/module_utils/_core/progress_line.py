@@ -11,13 +11,21 @@ def progress_line(operation: Operation, width: int) -> str:
     """Model, percent, bytes, rate and time to go; at most `width` characters."""
     parts = [f"{operation.model_name}: {operation.progress} %"]
     if operation.bytes_total:
-        parts.append(f"{operation.bytes_done / GB:.2f} of {operation.bytes_total / GB:.2f} GB")
+        parts.append(f"{human(operation.bytes_done)} of {human(operation.bytes_total)}")
     if operation.rate:
         parts.append(f"{operation.rate / 1e6:.1f} MB/s")
     if operation.eta_seconds is not None:
         parts.append(f"{_clock(operation.eta_seconds)} to go")
     line = ", ".join(parts)
     return line if len(line) <= width else line[: max(0, width - 1)] + "…"
+
+
+def human(count: int) -> str:
+    """Bytes in the unit that people would say: 20.0 MB, 4.68 GB."""
+    for scale, unit in ((GB, "GB"), (1_000_000, "MB"), (1000, "kB")):
+        if count >= scale:
+            return f"{count / scale:.{2 if unit == 'GB' else 1}f} {unit}"
+    return f"{count} bytes"
 
 
 def _clock(seconds: int) -> str:

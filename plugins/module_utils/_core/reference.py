@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import typing as t
 from dataclasses import dataclass
 
 from .errors import LlmError
@@ -32,6 +33,13 @@ def check_name(name: str, place: str) -> str:
         shown = name if len(name) <= 60 else f"{name[:60]}…"
         raise LlmError("invalid_name", f"{place} '{shown}' is refused: {problem}.", name=name[:NAME_LIMIT])
     return name
+
+
+def model_of(params: t.Mapping[str, t.Any], place: str, example: str) -> str:
+    """The source's own name of a model; raises `invalid_input` where none is given, `invalid_name` for a bad one."""
+    if not params.get("model"):
+        raise LlmError("invalid_input", f"{place}: model is missing.", remedy=f"Give it, as in {example}.")
+    return check_name(str(params["model"]), f"{place}: model")
 
 
 @dataclass(frozen=True)

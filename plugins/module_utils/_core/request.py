@@ -60,8 +60,13 @@ class ModelRequest:
         )
 
     @classmethod
-    def from_params(cls, params: t.Mapping[str, t.Any], reference: ModelReference) -> ModelRequest:
-        """Build from module parameters; raises `invalid_name` or `invalid_input`."""
+    def from_params(
+        cls, params: t.Mapping[str, t.Any], reference: ModelReference, own: t.Container[str]
+    ) -> ModelRequest:
+        """Build from module parameters; `own` are the options of one source alone that this source reads.
+
+        Raises `invalid_name` or `invalid_input`.
+        """
         name = check_name(params.get("name") or "", "Model name")
         verify = params.get("verify") or _NEW
         overrides = params.get("capabilities") or {}
@@ -70,6 +75,17 @@ class ModelRequest:
             said = f"capability '{unknown[0]}' is unknown" if unknown else f"verify '{verify}' is unknown"
             known = CAPABILITIES if unknown else VERIFY
             raise LlmError("invalid_input", f"Model {name}: the {said}.", remedy=f"Use one of: {', '.join(known)}.")
+        for key, value in overrides.items():
+            if value is not None and not _fits(key, value):
+                raise LlmError("invalid_input", f"Model {name}: the capability {key} cannot be {value!r}.")
+        details = {key: params[key] for key in DETAILS if params.get(key) and params[key] != _USUAL.get(key)}
+        foreign = next((key for key in details if key not in own), None)
+        if foreign:
+            raise LlmError(
+                "invalid_input",
+                f"Model {name}: {foreign} is no option of the source {reference.source}.",
+                remedy="Leave it out, or name the source that is meant.",
+            )
         return cls(
             name=name,
             reference=reference,
@@ -83,7 +99,7 @@ class ModelRequest:
             refresh=bool(params.get("refresh")),
             verify=verify,
             capabilities=overrides,
-            details={key: params[key] for key in DETAILS if params.get(key) and params[key] != _USUAL.get(key)},
+            details=details,
         )
 
 
@@ -103,3 +119,14 @@ DETAILS = (
     "executable",
 )
 _USUAL = {"placement": "copy", "transfer": "http"}
+
+
+def _fits(capability: str, value: t.Any) -> bool:
+    """Whether a capability can have that value: yes or no, a count of tokens, a list of roles, or a text."""
+    if capability.startswith("supports_"):
+        return isinstance(value, bool)
+    if capability == "max_context_length":
+        return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    if capability == "allowed_roles":
+        return isinstance(value, list) and all(isinstance(role, str) for role in value)
+    return isinstance(value, str)

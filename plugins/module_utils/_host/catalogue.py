@@ -49,12 +49,14 @@ class Catalogue:
             lost = self._recorded(manifest)
             if not lost:
                 return Reading(manifest)
-            healed.append(f"The manifest {self._path} was missing; it was made anew from the records of the store.")
+            healed.append(f"The manifest {self._path} was missing; it is made anew from the records of the store.")
             return Reading(_with(manifest, lost), tuple(healed))
         try:
             manifest = Manifest.parse(text, str(self._path))
         except LlmError as failure:
-            healed.append(f"{failure.what} It was made anew from the records of the store and kept aside.")
+            healed.append(
+                f"{failure.what} It is made anew from the records of the store, and the old one is kept aside."
+            )
             return Reading(_with(Manifest(), self._recorded(Manifest())), tuple(healed))
         unknown = self._recorded(manifest)
         healed += [

@@ -56,7 +56,7 @@ def told(paths: t.Sequence[Path]) -> tuple[str, ...]:
     if not paths:
         return ()
     names = ", ".join(path.name for path in paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
-    return (f"What a killed run left behind was removed: {names}.",)
+    return (f"What a killed run left behind is removed: {names}.",)
 
 
 def sweep(paths: t.Iterable[Path]) -> None:

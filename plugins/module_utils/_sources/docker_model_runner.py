@@ -24,6 +24,7 @@ class DockerModelRunner:
 
     name = "docker_model_runner"
     keeps_own_bytes = True
+    own_options: t.ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, options: SourceOptions) -> None:
         self._options = options

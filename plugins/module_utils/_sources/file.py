@@ -23,6 +23,12 @@ class File:
 
     name = "file"
     keeps_own_bytes = False
+    own_options: t.ClassVar[tuple[str, ...]] = (
+        "placement",
+        "from_controller",
+        "controller_files",
+        "controller_staging",
+    )
     exclusive = ""
 
     def __init__(self, options: SourceOptions) -> None:
@@ -31,6 +37,12 @@ class File:
     @staticmethod
     def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
         path = params.get("path") or ""
+        if not path:
+            raise LlmError(
+                "invalid_input",
+                f"Model {params.get('name')} (file): path is missing.",
+                remedy="Give the file or folder.",
+            )
         if not path.startswith("/") and not (path and params.get("from_controller")):
             raise LlmError(
                 "invalid_input",
@@ -55,6 +67,18 @@ class File:
         else:
             entries = tuple(
                 FileEntry(path, file.stat().st_size, Digest(SHA256, sha256_of(file))) for path, file in found.items()
+            )
+        if (
+            in_place
+            and request.verify == "always"
+            and record
+            and request.answered_by(record)
+            and entries != record.files
+        ):
+            raise LlmError(
+                "checksum_mismatch",
+                f"{root} is no longer what was recorded of it; its files are the user's own and are not repaired.",
+                remedy="Bring the files back, or take what is there now with state: present.",
             )
         origin: dict[str, t.Any] = {"signature": signature}
         if in_place:
@@ -90,12 +114,6 @@ class File:
 
     def _take_staged(self, request: ModelRequest, missing: t.Sequence[FileEntry], workspace: Workspace) -> None:
         staging = request.details.get("controller_staging")
-        if missing and not staging:
-            raise LlmError(
-                "controller_bytes_missing",
-                "the host does not have the controller's files yet.",
-                wanted=[entry.digest.value for entry in missing],
-            )
         for entry in missing:
             workspace.receive(entry, LocalFile(Path(str(staging)) / entry.digest.value))
 

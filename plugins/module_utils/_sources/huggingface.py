@@ -18,7 +18,7 @@ from .._core.digest import Digest
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
 from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
-from .._core.reference import ModelReference, check_name
+from .._core.reference import ModelReference, check_name, model_of
 from .._core.request import ModelRequest
 from .side_by_side import side_by_side
 
@@ -28,6 +28,7 @@ class HuggingFace:
 
     name = "huggingface"
     keeps_own_bytes = False
+    own_options: t.ClassVar[tuple[str, ...]] = ("transfer",)
     exclusive = ""
 
     def __init__(self, options: SourceOptions) -> None:
@@ -37,7 +38,7 @@ class HuggingFace:
     @staticmethod
     def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
         place = f"Model {params.get('name')} (huggingface)"
-        model = check_name(params.get("model") or "", f"{place}: model")
+        model = model_of(params, place, "Qwen/Qwen2.5-7B-Instruct-GGUF")
         revision = check_name(params.get("revision") or "main", f"{place}: revision")
         return ModelReference("huggingface", model, revision)
 

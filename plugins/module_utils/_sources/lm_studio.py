@@ -35,6 +35,7 @@ class LmStudio:
 
     name = "lm_studio"
     keeps_own_bytes = True
+    own_options: t.ClassVar[tuple[str, ...]] = ("models_path", "executable")
 
     def __init__(self, options: SourceOptions) -> None:
         self._options = options

@@ -33,6 +33,7 @@ class Ollama:
 
     name = "ollama"
     keeps_own_bytes = True
+    own_options: t.ClassVar[tuple[str, ...]] = ("insecure", "create", "models_path", "executable")
 
     def __init__(self, options: SourceOptions) -> None:
         self._options = options

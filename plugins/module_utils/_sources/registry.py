@@ -33,8 +33,8 @@ def source_named(name: str, options: SourceOptions) -> Source:
 
 def request_from(params: t.Mapping[str, t.Any]) -> ModelRequest:
     """One model as a user describes it; raises `unknown_source`, `invalid_name` or `invalid_input`."""
-    reference = _class(params.get("source") or DEFAULT).reference(params)
-    return ModelRequest.from_params(params, reference)
+    source = _class(params.get("source") or DEFAULT)
+    return ModelRequest.from_params(params, source.reference(params), source.own_options)
 
 
 def _class(name: str) -> type[t.Any]:

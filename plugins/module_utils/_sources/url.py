@@ -29,6 +29,7 @@ class Url:
 
     name = "url"
     keeps_own_bytes = False
+    own_options: t.ClassVar[tuple[str, ...]] = ("url", "mirrors", "checksum_url")
     exclusive = ""
 
     def __init__(self, options: SourceOptions) -> None:
@@ -37,7 +38,9 @@ class Url:
     @staticmethod
     def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
         place = f"Model {params.get('name')} (url)"
-        for url in (params.get("url") or "", *(params.get("mirrors") or ())):
+        if not params.get("url"):
+            raise LlmError("invalid_input", f"{place}: url is missing.", remedy="Give the address of the file as url.")
+        for url in (params["url"], *(params.get("mirrors") or ())):
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname or not _file_name(url):
                 raise LlmError(

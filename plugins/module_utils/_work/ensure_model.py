@@ -13,9 +13,10 @@ from .._core.clock import written
 from .._core.errors import LlmError
 from .._core.manifest import Manifest
 from .._core.model import GB, INSTALLED, FileEntry, InstalledModel
-from .._core.outcome import Outcome
+from .._core.outcome import Difference, Outcome
 from .._core.plan import Plan, Step
 from .._core.ports import Fetched, Source
+from .._core.progress_line import human
 from .._host.asker import while_asked_for
 from .._host.chat_template import render
 from .._host.generations import kept_generations
@@ -63,6 +64,7 @@ class ModelTask:
             raise self._failure(plan.refusal.error(), plan)
         if check_mode or not (plan.changes or plan.refusal or self._planner.healed):
             return self._outcome(plan, self._foreseen(plan))
+        _ask_the_controller(plan)
         with while_asked_for(self._store.give_up), self._alone() as swept:
             plan = self._planner.plan(swept)
             if plan.refusal:
@@ -273,14 +275,34 @@ class ModelTask:
             result["notes"] = notes
         return Outcome(
             changed=plan.changes or bool(self._planner.healed),
-            before={**before, "plan": ""},
-            after={**after, "plan": _printed(plan, self._planner.healed)},
+            differences=(
+                *(
+                    [Difference("plan", "", _printed(plan, self._planner.healed))]
+                    if plan.changes or self._planner.healed
+                    else []
+                ),
+                Difference("models", before, after),
+            ),
             result=result,
+            warnings=(*self._planner.healed, *notes),
         )
 
     def _failure(self, failure: LlmError, plan: Plan, *, changed: bool = False) -> LlmError:
         failure.details = {**failure.details, "plan": plan.as_dict(), "changed": changed}
         return failure
+
+
+def _ask_the_controller(plan: Plan) -> None:
+    """Before anything is done: the bytes that only the controller has must be here."""
+    wanted = [
+        entry.digest.value
+        for step in plan.steps
+        for entry in step.fetch
+        if step.request and step.request.details.get("from_controller")
+        if not step.request.details.get("controller_staging")
+    ]
+    if wanted:
+        raise LlmError("controller_bytes_missing", "Files of the controller are not on the host yet.", wanted=wanted)
 
 
 def _undamaged(step: Step) -> list[FileEntry]:
@@ -297,7 +319,7 @@ def _place_of(record: InstalledModel) -> tuple[str, str, str]:
 def _shown(record: InstalledModel) -> dict[str, t.Any]:
     """What a diff shows of a model: identity and size, no times."""
     shown: dict[str, t.Any] = {
-        "revision": record.revision or "as the pull gives",
+        "revision": record.revision or "not known before it is there",
         "size_gb": round(record.size / GB, 3),
         "files": [entry.path for entry in record.files],
         "path": record.local_path,
@@ -317,23 +339,32 @@ def _shown(record: InstalledModel) -> dict[str, t.Any]:
     return shown
 
 
-def _printed(plan: Plan, healed: t.Sequence[str]) -> list[str]:
-    """The plan as lines of a diff; none for a run with nothing to do."""
+def _printed(plan: Plan, healed: t.Sequence[str]) -> str:
+    """The plan as a text for a diff."""
     lines = list(healed)
     for step in plan.steps:
-        if not step.changes:
-            continue
-        line = f"{step.action} {step.name}"
-        if step.action in ("fetch", "repair"):
-            line += f": {step.bytes_to_fetch} bytes to fetch, {step.bytes_here} here already"
-            line += f", damaged: {', '.join(step.damaged)}" if step.damaged else ""
-        elif step.before:
-            line += f": {step.before.size} bytes"
-        lines.append(line)
-    if lines:
+        if step.changes:
+            lines.append(f"{step.action} {step.name}{_told_of(step)}")
+    if plan.changes:
         limit = f" of {plan.limits.max_disk / GB:g} GB" if plan.limits.max_disk else ""
-        lines.append(f"disk {plan.size_before / GB:.3f} GB -> {plan.size_after / GB:.3f} GB{limit}")
-    return lines
+        lines.append(f"store {human(plan.size_before)} -> {human(plan.size_after)}{limit}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _told_of(step: Step) -> str:
+    """What there is to say of a step, in a few words."""
+    if step.action in ("fetch", "repair"):
+        if step.resolved and step.resolved.held and not step.damaged:
+            return f": {human(step.bytes_here)} are there already and stay where they are"
+        unknown = step.resolved is not None and not step.resolved.files and step.resolved.declared_size is None
+        told = f": {'size not known, assumed ' if unknown else ''}{human(step.bytes_to_fetch)} to fetch"
+        told += f", {human(step.bytes_here)} here already" if step.bytes_here else ""
+        return told + (f", damaged: {', '.join(step.damaged)}" if step.damaged else "")
+    if step.action == "update":
+        return ": only what is written down of it"
+    if step.before and step.before.kept_elsewhere and step.before.origin.get("path"):
+        return ": your files stay where they are"
+    return f": {human(step.before.size)}" if step.before else ""
 
 
 def _summary(plan: Plan) -> str:

@@ -45,7 +45,9 @@ class ModelInfoTask:
             reading = self._store.reading()
         manifest = reading.manifest
         names = self._params["names"]
-        records = [record.as_dict() for name, record in sorted(manifest.models.items()) if not names or name in names]
+        records = [
+            record.as_dict() for name, record in sorted(manifest.models.items()) if names is None or name in names
+        ]
         result: dict[str, t.Any] = {
             "models": records,
             "missing": [name for name in names or () if name not in manifest.models],

@@ -17,6 +17,15 @@ from .._sources.registry import DEFAULT, request_from
 
 PRESENT, ABSENT, VERIFIED = "present", "absent", "verified"
 _TOKEN_VARIABLE = "HF_TOKEN"
+# What numbers can be meant: GB, MB a second, connections, seconds.
+_BOUNDS = {
+    "max_disk_gb": (0, 1e9),
+    "max_model_gb": (0, 1e9),
+    "max_mb_per_second": (0, 1e6),
+    "workers": (1, 64),
+    "timeout": (0.01, 86_400),
+    "lock_timeout": (0, 1e6),
+}
 
 
 @dataclass(frozen=True)
@@ -56,12 +65,16 @@ class Order:
         share = float(params["verify_share"])
         if not 0 < share <= 1:
             raise LlmError("invalid_input", f"verify_share {share:g} is not above 0 and at most 1.")
+        for key, (least, most) in _BOUNDS.items():
+            value = float(params[key])
+            if not least <= value <= most:
+                raise LlmError("invalid_input", f"{key} {value:g} is not between {least:g} and {most:g}.")
         shared = SourceOptions(
             endpoint=_without_credentials(params.get("endpoint") or "", "The task"),
             token=_token(params),
             username=params.get("username") or "",
             password=params.get("password") or "",
-            workers=max(1, int(params["workers"])),
+            workers=int(params["workers"]),
             timeout=float(params["timeout"]),
             max_bytes_per_second=int(float(params["max_mb_per_second"]) * 1e6),
             hub_caches=tuple(params.get("hub_caches") or ()),

@@ -93,3 +93,15 @@ def test_other_models_go_straight_to_the_host(task: Run, folder: Path) -> None:
     result = task(name="tuned", source="file", path=str(folder), include=["*.json"])
     assert result["changed"]
     assert [entry["path"] for entry in result["models"][0]["files"]] == ["config.json"]
+
+
+def test_a_list_with_one_of_them_is_told_as_a_whole(task: Run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "here.gguf").write_bytes(b"GGUF")
+    models = [
+        {"name": "here", "source": "file", "path": str(tmp_path / "here.gguf")},
+        {"name": "lab", "source": "file", "path": "tuned", "from_controller": True},
+    ]
+    foreseen, real = task(models=models, check=True), task(models=models)
+    assert foreseen["plan"] == real["plan"]
+    assert foreseen["diff"] == real["diff"]
+    assert [step["name"] for step in real["plan"]["steps"] if step["action"] == "fetch"] == ["here", "lab"]

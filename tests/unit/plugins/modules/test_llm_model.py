@@ -457,7 +457,9 @@ def test_what_is_unused_makes_room(pull: Pull, hub: Hub, tmp_path: Path) -> None
     assert pull(**params, check=True, evict="unused")["plan"]["steps"][0]["action"] == "evict"
     result = pull(**params, evict="unused")
     assert sorted(manifest(tmp_path)) == ["new", "precious"]
-    assert "evict old" in "".join(result["diff"]["after"]["plan"])
+    assert result["diff"][0]["after"] == (
+        "evict old: 1.0 MB\nfetch new: 1.0 MB to fetch\nstore 2.0 MB -> 2.0 MB of 0.0025 GB\n"
+    )
     assert pull(**{**params, "name": "more", "model": "org/m0", "max_disk_gb": 0.0015}, evict="unused")["reason"] == (
         "quota_exceeded"
     )
@@ -655,3 +657,58 @@ def test_who_waits_for_another_run_is_not_refused_for_its_reservation(
     taken.wait(5)
     assert pull()["changed"]
     thread.join()
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"placement": "link"}, "placement is no option of the source huggingface"),
+        ({"create": {"from": "x"}}, "create is no option of the source huggingface"),
+        ({"capabilities": {"supports_system_role": "maybe"}}, "supports_system_role cannot be 'maybe'"),
+        ({"capabilities": {"max_context_length": -4}}, "max_context_length cannot be -4"),
+        ({"workers": 99999999}, "workers 1e+08 is not between 1 and 64"),
+        ({"workers": 0}, "workers 0 is not between"),
+        ({"max_mb_per_second": -3}, "max_mb_per_second -3 is not between"),
+        ({"max_disk_gb": float("inf")}, "max_disk_gb inf is not between"),
+        ({"max_disk_gb": float("nan")}, "max_disk_gb nan is not between"),
+        ({"timeout": -1}, "timeout -1 is not between"),
+        ({"model": None}, "model is missing"),
+        ({"source": "url"}, "url is missing"),
+        ({"source": "file"}, "path is missing"),
+    ],
+)
+def test_what_cannot_be_meant_is_one_sentence(pull: Pull, params: dict[str, t.Any], said: str) -> None:
+    result = pull(**params)
+    assert result["reason"] == "invalid_input"
+    assert said in result["msg"]
+
+
+def test_what_frees_nothing_stays(pull: Pull, hub: Hub, tmp_path: Path) -> None:
+    hub.publish("org/two", {"w.bin": b"2" * 1_000_000})
+    hub.publish("org/small", {"w.bin": b"s" * 1_000_000})
+    hub.publish("org/new", {"w.bin": b"n" * 1_000_000})
+    pull(name="shared", model="org/two")
+    pull(name="pinned", model="org/two", pinned=True)
+    pull(name="small", model="org/small")
+    pull(name="new", model="org/new", max_disk_gb=0.0025, evict="unused")
+    assert sorted(manifest(tmp_path)) == ["new", "pinned", "shared"]
+
+
+def test_a_folder_used_in_place_that_rots_is_told(pull: Pull, reciters: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    shutil.copytree(reciters, own)
+    params = {"source": "file", "path": str(own), "placement": "reference", "model": None}
+    pull(**params)
+    assert pull(**params, state="verified")["changed"] is False
+    (own / "alpha.gguf").write_bytes(b"other")
+    result = pull(**params, state="verified")
+    assert result["reason"] == "checksum_mismatch"
+    assert "no longer what was recorded" in result["msg"]
+    assert pull(**params)["changed"]
+
+
+def test_what_was_healed_is_a_warning(pull: Pull, tmp_path: Path) -> None:
+    pull()
+    (store(tmp_path) / "manifest.json").unlink()
+    result = pull()
+    assert any("was missing" in str(warning) for warning in result["warnings"])

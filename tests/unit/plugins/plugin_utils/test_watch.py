@@ -64,7 +64,7 @@ def test_a_terminal_shows_how_far_it_is(words: list[str], columns: int) -> None:
     shown = on_a_terminal(words, columns)
     lines = [line for line in shown.splitlines() if line.startswith("localhost | slow: ")]
     assert lines
-    assert re.match(r"localhost \| slow: \d+ %, 0\.0\d of 0\.01 GB, \d+\.\d MB/s, 0:\d\d to go", lines[0])
+    assert re.match(r"localhost \| slow: \d+ %, \d+\.\d MB of 12\.0 MB, \d+\.\d MB/s, 0:\d\d to go", lines[0])
     assert all(len(line) < columns for line in lines)
 
 

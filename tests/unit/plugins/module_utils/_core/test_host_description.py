@@ -39,7 +39,7 @@ PROBLEMS: dict[str, tuple[tuple[t.Any, ...], t.Any, str]] = {
     "absolute name": (("models", 0, "name"), "/x", "starts with '/'"),
     "long name": (("models", 0, "name"), "x" * 300, "300 characters"),
     "empty name": (("models", 0, "name"), "", "without a name|with a name"),
-    "no model": (("models", 0, "model"), None, "empty"),
+    "no model": (("models", 0, "model"), None, "model is missing"),
     "relative path": (("models", 1, "path"), "tuned.gguf", "not absolute"),
     "misspelt key": (("models", 0, "inclde"), ["*"], "unknown key 'inclde'"),
     "same model twice": (("models", 1, "name"), "qwen", "used 2 times"),
