@@ -105,3 +105,10 @@ def test_a_list_with_one_of_them_is_told_as_a_whole(task: Run, folder: Path, tmp
     assert foreseen["plan"] == real["plan"]
     assert foreseen["diff"] == real["diff"]
     assert [step["name"] for step in real["plan"]["steps"] if step["action"] == "fetch"] == ["here", "lab"]
+
+
+def test_what_was_healed_is_a_warning(task: Run, folder: Path, tmp_path: Path) -> None:
+    params = {"name": "tuned", "source": "file", "path": str(folder)}
+    assert not task(**params).get("warnings")
+    (tmp_path / "host/var/lib/llm/models/manifest.json").unlink()
+    assert "was missing" in str(task(**params)["warnings"])

@@ -705,10 +705,3 @@ def test_a_folder_used_in_place_that_rots_is_told(pull: Pull, reciters: Path, tm
     assert result["reason"] == "checksum_mismatch"
     assert "no longer what was recorded" in result["msg"]
     assert pull(**params)["changed"]
-
-
-def test_what_was_healed_is_a_warning(pull: Pull, tmp_path: Path) -> None:
-    pull()
-    (store(tmp_path) / "manifest.json").unlink()
-    result = pull()
-    assert any("was missing" in str(warning) for warning in result["warnings"])
