@@ -307,7 +307,8 @@ def _ask_the_controller(plan: Plan) -> None:
 
 def _undamaged(step: Step) -> list[FileEntry]:
     """The files of a step whose bytes may be taken from where the host has them."""
-    files = step.resolved.files if step.resolved and not step.resolved.held else ()
+    ours = step.after is not None and not step.after.kept_elsewhere
+    files = step.resolved.files if step.resolved and ours else ()
     return [entry for entry in files if entry.path not in step.damaged]
 
 

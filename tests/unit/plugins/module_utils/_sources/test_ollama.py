@@ -261,3 +261,17 @@ def test_a_loaded_model_that_is_removed_leaves_memory(model: Run, ollama: Ollama
     assert (ollama.tags(), ollama.loaded()) == ({}, [])
     assert not ollama.blob().exists()
     assert digest_of(b"") not in str(list(ollama.models.rglob("*")))
+
+
+def test_bytes_that_the_store_has_too_are_left_alone(model: Run, foreseen: Run, ollama: Ollama, tmp_path: Path) -> None:
+    """A layer of Ollama's can be a file of the store's as well; neither is of use to the other."""
+    foreseen(**ollama.params)
+    layer = next(path for path in ollama.models.glob("blobs/sha256-*") if path.read_bytes()[:4] == b"GGUF")
+    own = {"name": "own", "source": "file", "path": str(layer)}
+    model(**own)
+    ollama.publish("second")
+    foreseen(**ollama.params, refresh=True)
+    ollama.publish("first")
+    foreseen(**ollama.params, refresh=True)
+    assert foreseen(**own)["changed"] is False
+    assert foreseen(**ollama.params, refresh=True)["changed"] is False
