@@ -62,16 +62,8 @@ class Catalogue:
         healed += [
             f"Model {record.name} is in {record.folder}, and the manifest did not know it." for record in unknown
         ]
-        manifest = _with(manifest, unknown)
-        for record in manifest.models.values():
-            gone = bool(record.folder) and not _is_whole(record)
-            if gone != (record.status == FAILED):
-                there = Path(record.folder).is_dir()
-                said = ("has not all of its files" if there else "is gone") if gone else "is back"
-                healed.append(f"Model {record.name}: its folder {record.folder} {said}.")
-                mended = replace(record, status=FAILED if gone else INSTALLED)
-                manifest = manifest.with_model(mended, manifest.updated_at)
-        return Reading(manifest, tuple(healed))
+        seen = seen_on_disk(_with(manifest, unknown))
+        return Reading(seen.manifest, (*healed, *seen.healed))
 
     def _recorded(self, manifest: Manifest) -> list[InstalledModel]:
         """Models whose folder and record are there, and whose name and folder the manifest does not have."""
@@ -113,6 +105,20 @@ class Catalogue:
 
     def forget(self, record: InstalledModel) -> None:
         (self._records / record_name(record)).unlink(missing_ok=True)
+
+
+def seen_on_disk(manifest: Manifest) -> Reading:
+    """A manifest whose models are installed or failed as their files say."""
+    healed = []
+    for record in manifest.models.values():
+        gone = bool(record.folder) and not _is_whole(record)
+        if gone != (record.status == FAILED):
+            there = Path(record.folder).is_dir()
+            said = ("has not all of its files" if there else "is gone") if gone else "is back"
+            healed.append(f"Model {record.name}: its folder {record.folder} {said}.")
+            mended = replace(record, status=FAILED if gone else INSTALLED)
+            manifest = manifest.with_model(mended, manifest.updated_at)
+    return Reading(manifest, tuple(healed))
 
 
 def _is_whole(record: InstalledModel) -> bool:

@@ -17,7 +17,7 @@ from .._core.errors import LlmError
 from .._core.manifest import Manifest
 from .._core.model import FileEntry, InstalledModel
 from .._core.ports import Origin
-from .catalogue import Catalogue, Reading
+from .catalogue import Catalogue, Reading, seen_on_disk
 from .durable import flush_folder
 from .hashing import Damage, inspect, side_by_side
 from .leftovers import leftovers, sweep, told
@@ -145,14 +145,14 @@ class Store:
         elif not link_shared(path, target):
             self.receive(entry, LocalFile(path))
 
-    def reopen(self, record: InstalledModel, damage: Damage) -> None:
+    def reopen(self, record: InstalledModel, damage: Damage, manifest: Manifest) -> None:
         """Make a damaged file one that is on its way in again, so that only its wrong parts are fetched."""
         if damage.bytes == damage.entry.size:
             return
         partial = partial_path(self._partial, damage.entry)
         partial.unlink(missing_ok=True)
         path = Path(record.folder) / damage.entry.path
-        ours = self._names_of(damage.entry.digest, self.manifest())
+        ours = self._names_of(damage.entry.digest, manifest)
         if path.stat().st_nlink > sum(other.stat().st_ino == path.stat().st_ino for other in ours):
             # Somebody else's name for these bytes as well: what is mended must not change under it.
             if not clone(path, partial):
@@ -161,9 +161,11 @@ class Store:
             link_own(path, partial)
         partial.chmod(0o640)
 
-    def spread(self, record: InstalledModel, digests: t.Container[Digest]) -> None:
-        """Give every other model of the store that has these bytes the repaired ones."""
-        manifest = self.manifest()
+    def spread(self, record: InstalledModel, digests: t.Container[Digest], manifest: Manifest) -> Manifest:
+        """Give every other model of the store that has these bytes the repaired ones.
+
+        Returns the manifest as it is then: also the models that this, or sharing a folder, has made whole.
+        """
         for entry in record.files:
             whole = Path(record.folder) / entry.path
             for other in self._names_of(entry.digest, manifest) if entry.digest in digests else ():
@@ -173,6 +175,10 @@ class Store:
                     link_own(whole, fresh)
                     os.replace(fresh, other)
                     flush_folder(other.parent)
+        seen = seen_on_disk(manifest)
+        if seen.healed:
+            self.write_manifest(seen.manifest)
+        return seen.manifest
 
     def _names_of(self, digest: Digest, manifest: Manifest) -> list[Path]:
         """Every path of the store whose bytes should have that hash."""
@@ -187,20 +193,20 @@ class Store:
     def secure(self, files: t.Iterable[FileEntry], records: t.Iterable[InstalledModel]) -> None:
         """Give the bytes that the store has of these files a name of their own, so that no removal takes them."""
         wanted = list(files)
-        for entry, path in self._pairs(wanted, records):
+        found = self.copies(wanted, records)
+        for entry in wanted:
             proven = proven_path(self._partial, entry)
-            if path != proven:
+            if found.get(entry.digest, proven) != proven:
                 proven.unlink(missing_ok=True)
-                link_own(path, proven)
-
-    def _pairs(
-        self, files: t.Sequence[FileEntry], records: t.Iterable[InstalledModel]
-    ) -> t.Iterator[tuple[FileEntry, Path]]:
-        found = self.copies(files, records)
-        yield from ((entry, found[entry.digest]) for entry in files if entry.digest in found)
+                link_own(found[entry.digest], proven)
 
     def commit(
-        self, record: InstalledModel, old: InstalledModel | None, at: str, kept: InstalledModel | None = None
+        self,
+        record: InstalledModel,
+        old: InstalledModel | None,
+        manifest: Manifest,
+        at: str,
+        kept: InstalledModel | None = None,
     ) -> Manifest:
         """Make the proven files a model: one rename, then the manifest. A reader never sees half of it.
 
@@ -218,7 +224,6 @@ class Store:
         for parent in sorted({(staging / entry.path).parent for entry in record.files} | {staging}):
             flush_folder(parent)
         make_folder(folder.parent, self._owner)
-        manifest = self.manifest()
         if kept:
             manifest = manifest.with_model(kept, at)
             self._catalogue.note(kept, manifest)

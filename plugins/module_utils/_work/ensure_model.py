@@ -11,6 +11,7 @@ from pathlib import Path
 
 from .._core.clock import written
 from .._core.errors import LlmError
+from .._core.generation import ModelIdentity
 from .._core.manifest import Manifest
 from .._core.model import GB, INSTALLED, FileEntry, InstalledModel
 from .._core.outcome import Difference, Outcome
@@ -77,7 +78,7 @@ class ModelTask:
         """Hold the store, and every program whose models are to change; always in the same order."""
         programs = {self._planner.source_of(wish).exclusive for wish in self._order.wishes}
         if self._order.state == "absent":
-            records = self._store.manifest().models
+            records = self._planner.manifest.models
             doomed = [records[name] for name in self._order.names if name in records]
             doomed += self._planner.strangers
             programs = {self._remover(record).exclusive for record in doomed}
@@ -92,7 +93,7 @@ class ModelTask:
     # --- doing ---
 
     def _carry_out(self, plan: Plan) -> Manifest:
-        manifest = self._store.manifest()
+        manifest = self._planner.manifest
         if self._planner.healed:
             # First the truth about the disk, so that a failure below does not lose it again.
             self._store.write_manifest(manifest)
@@ -131,16 +132,16 @@ class ModelTask:
 
     def _take(self, step: Step, manifest: Manifest) -> Manifest:
         if step.action in ("remove", "evict"):
-            return self._remove(step)
+            return self._remove(step, manifest)
         if step.action in ("fetch", "repair"):
-            return self._install(step)
+            return self._install(step, manifest)
         if step.action == "update" and step.after:
             manifest = manifest.with_model(step.after, written(time.time()))
             self._store.note(step.after, manifest)
             self._store.write_manifest(manifest)
         return manifest
 
-    def _install(self, step: Step) -> Manifest:
+    def _install(self, step: Step, manifest: Manifest) -> Manifest:
         request, resolved, after = step.request, step.resolved, step.after
         if request is None or resolved is None or after is None:
             raise ValueError("a step that fetches has request, resolution and record")
@@ -152,21 +153,21 @@ class ModelTask:
             # A damaged model may be deleted before it is pulled again.
             self._touched = self._touched or bool(resolved.damaged)
             fetched = source.fetch(request, resolved, step.fetch, self._store)
-            manifest = self._note(record, fetched, now, kept)
+            manifest = self._note(record, fetched, manifest, now, kept)
         else:
-            self._prepare(step, resolved.held)
+            self._prepare(step, resolved.held, manifest)
             # What an earlier step of this run brought is here now.
-            self._store.secure(_undamaged(step), self._store.manifest().models.values())
+            self._store.secure(_undamaged(step), manifest.models.values())
             fetched = source.fetch(request, resolved, step.fetch, self._store)
             if record.kept_elsewhere:
                 read = read_capabilities(record, lambda entry: Path(record.root) / entry.path)
                 given = replace(fetched, resolved=resolved)
-                manifest = self._note(replace(record, capabilities_read=read), given, now, kept)
+                manifest = self._note(replace(record, capabilities_read=read), given, manifest, now, kept)
             else:
                 read = read_capabilities(record, self._store.bytes_of)
-                manifest = self._store.commit(replace(record, capabilities_read=read), old, now, kept)
+                manifest = self._store.commit(replace(record, capabilities_read=read), old, manifest, now, kept)
                 self._touched = True
-                self._store.spread(record, self._planner.wrong_bytes(step.name))
+                manifest = self._store.spread(record, self._planner.wrong_bytes(step.name), manifest)
         self._notes += [f"Model {step.name}: {note}" for note in (*fetched.notes, *fetched.resolved.notes)]
         return self._without_the_superseded(after.name, manifest, now)
 
@@ -186,7 +187,7 @@ class ModelTask:
     def _without_the_superseded(self, name: str, manifest: Manifest, now: str) -> Manifest:
         """Give up what this model's name meant before, unless a rollback wants it."""
         generations = [generation.model for generation in kept_generations(self._layout)]
-        wanted = {(model.folder, model.provider, model.model if not model.folder else "") for model in generations}
+        wanted = {_place_of(model) for model in generations}
         named = {_place_of(record) for record in manifest.models.values() if _SUPERSEDED not in record.extra}
         for record in list(manifest.models.values()):
             if record.extra.get(_SUPERSEDED) != name or _place_of(record) in wanted:
@@ -200,17 +201,19 @@ class ModelTask:
                 manifest = self._give_up(record, manifest)
         return manifest
 
-    def _prepare(self, step: Step, held: bool) -> None:
+    def _prepare(self, step: Step, held: bool, manifest: Manifest) -> None:
         """Bring what the host has already to where the source goes on from."""
         planner = self._planner
         for damage in planner.damages.get(step.name, ()):
             if step.before:
-                self._store.reopen(step.before, damage)
+                self._store.reopen(step.before, damage, manifest)
         for entry in step.resolved.files if step.resolved and not held else ():
             if entry.digest in planner.adoptable:
                 self._store.adopt(entry, planner.adoptable[entry.digest])
 
-    def _note(self, record: InstalledModel, fetched: Fetched, now: str, kept: InstalledModel | None) -> Manifest:
+    def _note(
+        self, record: InstalledModel, fetched: Fetched, manifest: Manifest, now: str, kept: InstalledModel | None
+    ) -> Manifest:
         """Write down a model whose bytes another program keeps, as that program says it is now."""
         resolved = fetched.resolved
         record = replace(
@@ -222,7 +225,6 @@ class ModelTask:
             declared_size=resolved.declared_size,
             capabilities_read=fetched.capabilities(render) if fetched.capabilities else record.capabilities_read,
         )
-        manifest = self._store.manifest()
         for written_down in (kept, record):
             if written_down:
                 manifest = manifest.with_model(written_down, now)
@@ -230,10 +232,10 @@ class ModelTask:
         self._store.write_manifest(manifest)
         return manifest
 
-    def _remove(self, step: Step) -> Manifest:
+    def _remove(self, step: Step, manifest: Manifest) -> Manifest:
         if step.before is None:
             raise ValueError("a step that removes has a record")
-        return self._give_up(step.before, self._store.manifest())
+        return self._give_up(step.before, manifest)
 
     def _remover(self, record: InstalledModel) -> Source:
         asked_as = str(record.extra.get(_SUPERSEDED) or record.name)
@@ -254,7 +256,7 @@ class ModelTask:
     # --- reporting ---
 
     def _foreseen(self, plan: Plan) -> Manifest:
-        manifest = self._store.manifest()
+        manifest = self._planner.manifest
         for step in plan.steps:
             if step.action in ("remove", "evict"):
                 manifest = manifest.without(step.name, "")
@@ -312,7 +314,7 @@ def _undamaged(step: Step) -> list[FileEntry]:
     return [entry for entry in files if entry.path not in step.damaged]
 
 
-def _place_of(record: InstalledModel) -> tuple[str, str, str]:
+def _place_of(record: InstalledModel | ModelIdentity) -> tuple[str, str, str]:
     """What has a model's bytes: a folder of the store, or a program under the model's own name."""
     return (record.folder, record.provider, record.model if not record.folder else "")
 

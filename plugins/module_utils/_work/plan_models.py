@@ -34,6 +34,8 @@ class Planner:
     order: Order
     layout: Layout
     store: Store
+    # As read last, with what that put right.
+    manifest: Manifest = field(default_factory=Manifest)
     healed: tuple[str, ...] = ()
     strangers: list[InstalledModel] = field(default_factory=list)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -43,13 +45,16 @@ class Planner:
     _sources: dict[tuple[str, SourceOptions], Source] = field(default_factory=dict)
     _resolved: dict[str, Resolved] = field(default_factory=dict)
     _held: dict[tuple[Path, Digest], bool] = field(default_factory=dict)
+    # What the models of the list so far will have brought.
+    _coming: set[Digest] = field(default_factory=set)
 
     def plan(self, swept: tuple[str, ...] = ()) -> Plan:
         """`swept` is what was found of killed runs when the store was taken; it belongs to what was healed."""
         reading = self.store.reading()
         manifest, self.healed = reading.manifest, reading.healed + swept
+        self.manifest = manifest
         self.adoptable.clear()
-        self._coming: set[Digest] = set()
+        self._coming.clear()
         if self.order.state == "absent":
             users = {generation.model.name: generation.runtime for generation in active_generations(self.layout)}
             self.strangers = self._strangers(manifest)

@@ -30,7 +30,7 @@ CONTENTS = {
 REPOSITORIES = ["org/a", "org/b", "org/c", "org/d"]
 NAMES = ["one", "two", "three", "four"]
 
-_quiet = settings(deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
+_quiet = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def check_disk(host: Host, case: Case) -> None:
     assert used - cut == host.plans[-1].size_after - lost
 
 
-@settings(_quiet, max_examples=60)
+@_quiet
 @given(case=cases)
 def test_what_is_foretold_happens(run_module: RunModule, shared_hub: Hub, case: Case) -> None:
     with pytest.MonkeyPatch.context() as patch:
@@ -255,6 +255,24 @@ FOUND = {
         harms={"weights1.gguf": "flipped"},
         partials={"weights1.gguf": 0.3},
     ),
+    "another model of the folder lost the file": Case(
+        _FOUR,
+        [Wanted("one", "org/a")],
+        [Wanted("two", "org/a")],
+        "present",
+        "never",
+        0,
+        harms={"weights1.gguf": "missing"},
+    ),
+    "a cut file has two names": Case(
+        _FOUR,
+        [Wanted("one", "org/a"), Wanted("two", "org/b")],
+        [Wanted("two", "org/b")],
+        "verified",
+        "never",
+        0,
+        harms={"weights1.gguf": "cut"},
+    ),
     "a damaged file has two names": Case(
         _FOUR,
         [Wanted("one", "org/a"), Wanted("two", "org/b")],
@@ -301,7 +319,7 @@ def test_a_manifest_cut_at_every_byte_is_read_whole(run_module: RunModule, small
         path.write_bytes(whole)
 
 
-@settings(_quiet, max_examples=40)
+@_quiet
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_cut_manifest_is_healed_without_fetching(run_module: RunModule, small: Host, share: float) -> None:
     small.run_module = run_module

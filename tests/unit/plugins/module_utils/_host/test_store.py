@@ -70,7 +70,7 @@ def install(
         if file.digest not in store.copies([file], []):
             store.receive(file, Bytes(data))
     made = record(store, name, folder, *entries)
-    store.commit(made, old, "now")
+    store.commit(made, old, store.manifest(), "now")
     return made
 
 
