@@ -6,13 +6,9 @@ from __future__ import annotations
 import time
 import typing as t
 
+from .._core.engine import Completion, Endpoint
 from .._core.errors import LlmError
-from .._core.ports import Completion, Endpoint
 from .http_client import get_json, post_json
-
-# Short and the same for everybody, so that replies of two hosts can be compared.
-PROMPT = "Say who you are in one short sentence."
-MAX_TOKENS = 16
 
 
 def authorization(endpoint: Endpoint) -> dict[str, str]:
@@ -30,12 +26,12 @@ def list_models(endpoint: Endpoint, *, timeout: float = 5.0) -> list[dict[str, t
     return [entry for entry in entries or () if isinstance(entry, dict)]
 
 
-def complete(endpoint: Endpoint, model: str, *, timeout: float) -> Completion:
-    """One greedy reply to a fixed prompt; raises `proof_failed` for anything that is not a completion."""
+def complete(endpoint: Endpoint, model: str, prompt: str, *, max_tokens: int, timeout: float) -> Completion:
+    """One greedy reply; raises `proof_failed` for anything that is not a completion."""
     body = {
         "model": model,
-        "messages": [{"role": "user", "content": PROMPT}],
-        "max_tokens": MAX_TOKENS,
+        "messages": [{"role": "user", "content": prompt}],
+        "max_tokens": max_tokens,
         "temperature": 0,
     }
     started = time.monotonic()

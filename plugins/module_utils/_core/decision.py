@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .ports import Process
 from .status import Verdict
+from .supervisor import Process
 
 KEEP, ACTIVATE, HEAL, RESTART = "keep", "activate", "heal", "restart"
 

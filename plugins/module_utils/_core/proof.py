@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
-from .ports import Completion, Served, Settings
+from .engine import Completion, Served, Settings
 
+# Short and the same for everybody, so that replies of two hosts can be compared.
+PROMPT = "Say who you are in one short sentence."
+MAX_TOKENS = 16
 # Above this share of undecodable characters a reply is noise.
 _NOISE_SHARE = 0.25
 

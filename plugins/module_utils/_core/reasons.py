@@ -29,6 +29,14 @@ REASONS: dict[str, Reason] = {
     "controller_bytes_missing": Reason(
         "A file of the controller is not on the host yet.", "Run the task by its full name, llmops.fleet.llm_model."
     ),
+    "does_not_fit": Reason(
+        "The memory does not suffice for the model.",
+        "Take a smaller model, context or parallelism, stop another runtime, or set fit: warn.",
+    ),
+    "drain_timeout": Reason(
+        "Requests were still in flight when the wait for them ended.",
+        "Raise drain_timeout, or set on_drain_timeout: proceed.",
+    ),
     "engine_missing": Reason("The engine's program is not where it should be.", "Run the engine's role first."),
     "engine_too_old": Reason("The program is older than the model needs.", "Update it, or choose an older model."),
     "environment_failed": Reason(
@@ -56,6 +64,9 @@ REASONS: dict[str, Reason] = {
     "model_missing": Reason("The model is not in the store.", "Add it to llm_models and pull it first."),
     "model_unsuitable": Reason("The engine cannot take this model.", "Choose a model in a format the engine reads."),
     "no_space": Reason("The disk has no room.", "Free space, or move the store to a larger disk."),
+    "no_generation": Reason(
+        "There is no such generation to return to.", "Choose one of the kept generations; llm_runtime_info lists them."
+    ),
     "not_found": Reason("The hub does not know the repository, revision or file.", "Check the spelling."),
     "out_of_memory": Reason("The engine ran out of memory.", "Take a smaller model, context or parallelism."),
     "page_changed": Reason(
@@ -90,6 +101,6 @@ REASONS: dict[str, Reason] = {
     "unknown_engine": Reason("No such engine.", "Use one of the engines listed."),
     "unknown_source": Reason("No such source.", "Use one of the sources listed."),
     "unreachable": Reason("The other side could not be reached.", "Check address, network and proxy."),
-    "unsupported": Reason("This source cannot do that.", "Leave the option out, or use another source."),
+    "unsupported": Reason("The source or engine cannot do that.", "Leave the option out, or use another one."),
     "venv_missing": Reason("The host's Python cannot make environments.", "Install its venv package."),
 }

@@ -6,9 +6,10 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from .engine import Health, Served, Settings
 from .generation import Generation
-from .ports import Health, Process, Served, Settings
 from .proof import fault_in_facts
+from .supervisor import Process
 
 # Share of the host's memory above which a runtime is degraded, in percent.
 MEMORY_THRESHOLD = 85.0

@@ -9,15 +9,19 @@ from pathlib import Path
 
 from .._api import openai
 from .._api.http_client import get_json
+from .._core.engine import BROKEN, LOADING, READY, REFUSED, SLEEPING, Endpoint, Health, Served, Settings
 from .._core.errors import LlmError
 from .._core.model import InstalledModel
-from .._core.ports import Completion, Endpoint, Health, Meaning, Served, Settings
 from .._core.runtime import is_true
+from .._core.traits import GGUF, Traits
+from .single_model import SingleModel
 
 _MAGIC = b"GGUF"
 _FIRST_PART = re.compile(r"-00001-of-\d{5}\.gguf$")
 # Seconds for a look at a server on the same host.
 _LOOK = 5.0
+# A model that sleeps is read from the disk again before it answers.
+_WAKE = 600.0
 
 # Lines of the server's log and what they mean (recorded: tests/fixtures/contracts/llama_cpp/start_failures.json).
 _MEANINGS = (
@@ -37,7 +41,7 @@ _MEANINGS = (
 )
 
 
-class LlamaCpp:
+class LlamaCpp(SingleModel):
     """Names of options are the server's own long option names, with `_` for `-`."""
 
     name = "llama_cpp"
@@ -45,12 +49,15 @@ class LlamaCpp:
     default_port = 8080
     api_key_variable = "LLAMA_API_KEY"
     write_execute_memory = False
+    sleep_levels: tuple[int, ...] = (1,)
+    meanings = _MEANINGS
     option_types: t.Mapping[str, str] = {
         "batch_size": "int",
         "flash_attn": "str",
         "mlock": "bool",
         "n_gpu_layers": "int",
         "parallel": "int",
+        "sleep_idle_seconds": "int",
         "threads": "int",
         "threads_batch": "int",
         "ubatch_size": "int",
@@ -108,30 +115,49 @@ class LlamaCpp:
             )
         return str(path)
 
+    def refusal(self, traits: Traits, options: t.Mapping[str, t.Any], *, gpu: bool) -> str | None:
+        del options, gpu
+        if traits.format not in (None, GGUF):
+            return f"it reads GGUF files only, and these are {traits.format}"
+        return None
+
     def health(self, endpoint: Endpoint) -> Health:
         status, body = get_json(f"{endpoint.url}/health", timeout=_LOOK)
-        if status == 200:
-            return Health("ready")
         if status == 503:
-            return Health("loading")
-        return Health("refused" if status == 0 else "broken", str(body)[:200])
+            return Health(LOADING)
+        if status != 200:
+            return Health(REFUSED if status == 0 else BROKEN, str(body)[:200])
+        return Health(SLEEPING if self._props(endpoint).get("is_sleeping") is True else READY)
 
-    def served(self, endpoint: Endpoint) -> Served:
+    def served(self, endpoint: Endpoint, settings: Settings) -> Served:
+        del settings
         names: list[str] = []
         for entry in openai.list_models(endpoint, timeout=_LOOK):
             names += [str(entry.get("id")), *(str(alias) for alias in entry.get("aliases") or ())]
-        status, props = get_json(f"{endpoint.url}/props", headers=openai.authorization(endpoint), timeout=_LOOK)
-        if status != 200 or not isinstance(props, dict):
-            return Served(tuple(dict.fromkeys(names)), None, None)
+        props = self._props(endpoint)
         context = (props.get("default_generation_settings") or {}).get("n_ctx")
         return Served(tuple(dict.fromkeys(names)), props.get("model_path"), int(context) if context else None)
 
-    def complete(self, endpoint: Endpoint, model: str, timeout: float) -> Completion:
-        return openai.complete(endpoint, model, timeout=timeout)
+    def in_flight(self, endpoint: Endpoint) -> int | None:
+        status, slots = get_json(f"{endpoint.url}/slots", headers=openai.authorization(endpoint), timeout=_LOOK)
+        if status != 200 or not isinstance(slots, list):
+            return None
+        return sum(slot.get("is_processing") is True for slot in slots if isinstance(slot, dict))
 
-    def meaning(self, log: str) -> Meaning | None:
-        for pattern, reason, sentence in _MEANINGS:
-            found = re.search(pattern, log)
-            if found:
-                return Meaning(reason, sentence.format(*found.groups()))
-        return None
+    def sleep(self, endpoint: Endpoint, settings: Settings, level: int) -> None:
+        # It goes to sleep by itself, when nothing was asked of it for so long.
+        del endpoint, level
+        if not int(settings.options.get("sleep_idle_seconds") or 0) > 0:
+            raise LlmError(
+                "unsupported",
+                "llama-server sleeps by itself only, and was not told when to.",
+                remedy="Set the option sleep_idle_seconds of the runtime, or use state: stopped.",
+            )
+
+    def wake(self, endpoint: Endpoint, settings: Settings) -> None:
+        self.complete(endpoint, settings.served_names[0], "Wake up.", max_tokens=1, timeout=_WAKE)
+
+    def _props(self, endpoint: Endpoint) -> dict[str, t.Any]:
+        """What the server says of itself; empty where it does not, or wants another key."""
+        status, props = get_json(f"{endpoint.url}/props", headers=openai.authorization(endpoint), timeout=_LOOK)
+        return props if status == 200 and isinstance(props, dict) else {}

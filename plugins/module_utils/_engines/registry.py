@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+from .._core.engine import Engine
 from .._core.errors import LlmError
-from .._core.ports import Engine
 from .llama_cpp import LlamaCpp
 
 ENGINES: dict[str, Engine] = {

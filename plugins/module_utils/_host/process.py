@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .._core.errors import LlmError
 from .._core.layout import Layout
-from .._core.ports import Process, Service
+from .._core.supervisor import Process, Service
 from . import keeper
 from .durable import read_text, write_text
 from .ownership import Owner, make_folder

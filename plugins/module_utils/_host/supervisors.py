@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from .._core.errors import LlmError
 from .._core.layout import Layout
-from .._core.ports import Supervisor
+from .._core.supervisor import Supervisor
 from .place import has_systemd
 from .process import ProcessSupervisor
 from .systemd import Systemd

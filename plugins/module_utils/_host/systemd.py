@@ -8,7 +8,7 @@ import time
 
 from .._core.errors import LlmError
 from .._core.layout import Layout, unit_name
-from .._core.ports import Process, Service
+from .._core.supervisor import Process, Service
 from .processes import started_at
 
 _PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "Result", "ExecMainStatus")

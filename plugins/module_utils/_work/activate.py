@@ -8,10 +8,11 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._core.clock import written
+from .._core.engine import Engine, Health
 from .._core.errors import LlmError
 from .._core.generation import ACTIVE, FAILED, TRYING, Generation
-from .._core.ports import Engine, Health, Process
-from .._core.proof import fault_in_facts, fault_in_tokens
+from .._core.proof import MAX_TOKENS, PROMPT, fault_in_facts, fault_in_tokens
+from .._core.supervisor import Process
 from .._host import processes
 from .._host.configuration import Configuration
 from .._host.os_errors import explain
@@ -81,12 +82,14 @@ class Activation:
             return Proven(generation, None)
         settings = settings_of(generation)
         endpoint = self._place.endpoint(self._engine, settings)
-        fault = fault_in_facts(self._engine.served(endpoint), settings)
+        fault = fault_in_facts(self._engine.served(endpoint, settings), settings)
         if fault:
             raise LlmError("proof_failed", f"it answers, but {fault}.")
         rate, reply = None, None
         if level == "tokens":
-            completion = self._engine.complete(endpoint, settings.served_names[0], self._patience.proof)
+            completion = self._engine.complete(
+                endpoint, settings.served_names[0], PROMPT, max_tokens=MAX_TOKENS, timeout=self._patience.proof
+            )
             fault = fault_in_tokens(completion)
             if fault:
                 raise LlmError("proof_failed", f"it answers, but {fault}.")

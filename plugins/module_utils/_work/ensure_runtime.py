@@ -8,10 +8,10 @@ import typing as t
 from pathlib import Path
 
 from .._core.decision import ACTIVATE, KEEP, Decision, decide
+from .._core.engine import Engine
 from .._core.errors import LlmError
 from .._core.generation import Generation
 from .._core.outcome import Difference, Outcome
-from .._core.ports import Engine
 from .._core.runtime import (
     STOP_TIMEOUT,
     RuntimeSpec,

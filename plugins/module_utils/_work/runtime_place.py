@@ -6,12 +6,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from .._core.engine import Endpoint, Engine, Health, Served, Settings
 from .._core.environment_file import render
 from .._core.errors import LlmError
 from .._core.generation import Generation
 from .._core.layout import Layout, unit_name
-from .._core.ports import Endpoint, Engine, Health, Served, Service, Settings, Supervisor
 from .._core.status import Observation
+from .._core.supervisor import Service, Supervisor
 from .._host import processes
 from .._host.configuration import Configuration, ConfigurationFiles
 from .._host.durable import read_text
@@ -51,7 +52,7 @@ class RuntimePlace:
             endpoint = self.endpoint(engine, settings)
             health = engine.health(endpoint)
             if health.state == "ready":
-                served, fault = _served(engine, endpoint)
+                served, fault = _served(engine, endpoint, settings)
         memory = processes.memory_of(process.pid) if process.active and process.pid else None
         return Observation(
             generation=generation,
@@ -70,9 +71,9 @@ class RuntimePlace:
         )
 
 
-def _served(engine: Engine, endpoint: Endpoint) -> tuple[Served | None, str | None]:
+def _served(engine: Engine, endpoint: Endpoint, settings: Settings) -> tuple[Served | None, str | None]:
     try:
-        return engine.served(endpoint), None
+        return engine.served(endpoint, settings), None
     except LlmError as failure:
         return None, failure.what
 

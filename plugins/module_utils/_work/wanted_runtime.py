@@ -9,12 +9,12 @@ import typing as t
 from dataclasses import dataclass
 
 from .._core.clock import written
+from .._core.engine import Engine, Settings
 from .._core.environment_file import render
 from .._core.errors import LlmError
 from .._core.generation import TRYING, Generation, ModelIdentity
 from .._core.layout import Layout
 from .._core.model import InstalledModel
-from .._core.ports import Engine, Settings
 from .._core.runtime import RuntimeSpec
 from .._host.configuration import Configuration
 from .._host.generations import active_generations

@@ -9,7 +9,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmops.fleet.plugins.module_utils._core.ports import Endpoint, Settings
+from ansible_collections.llmops.fleet.plugins.module_utils._core.engine import Endpoint, Settings
 from ansible_collections.llmops.fleet.plugins.module_utils._engines.registry import ENGINES
 from ansible_collections.llmops.fleet.plugins.module_utils._host.keeper import expand
 from contract.engines import OFFERS, RECORDED
@@ -91,7 +91,7 @@ def test_it_serves_is_switched_and_refuses(
         assert first["reply"]
         engine, endpoint = ENGINES[name], Endpoint("127.0.0.1", free_port)
         assert engine.health(endpoint).state == "ready"
-        served = engine.served(endpoint)
+        served = engine.served(endpoint, SETTINGS)
         assert {"chat", "gpt"} <= set(served.names)
         assert served.model_path in (None, first_path(prefix, offer.good))
         second = runtime(model=offer.other)

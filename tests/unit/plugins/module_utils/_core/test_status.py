@@ -5,11 +5,10 @@ from dataclasses import replace
 
 import pytest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.decision import decide
-from ansible_collections.llmops.fleet.plugins.module_utils._core.ports import (
+from ansible_collections.llmops.fleet.plugins.module_utils._core.engine import (
     Completion,
     Endpoint,
     Health,
-    Process,
     Served,
     Settings,
 )
@@ -21,6 +20,7 @@ from ansible_collections.llmops.fleet.plugins.module_utils._core.status import (
     judge,
     record,
 )
+from ansible_collections.llmops.fleet.plugins.module_utils._core.supervisor import Process
 
 SETTINGS = Settings("/m/a.gguf", ("chat", "alias"), "127.0.0.1", 8080, 256)
 SERVED = Served(("chat", "alias"), "/m/a.gguf", 256)

@@ -10,13 +10,14 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from ansible_collections.llmops.fleet.plugins.module_utils._core.engine import Endpoint, Settings
 from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
-from ansible_collections.llmops.fleet.plugins.module_utils._core.ports import Endpoint
 from ansible_collections.llmops.fleet.plugins.module_utils._engines.llama_cpp import LlamaCpp
 
 RECORDING = Path(__file__).resolve().parents[4] / "fixtures/contracts/llama_cpp/server.json"
 CASES = {case["case"]: case for case in json.loads(RECORDING.read_text())["cases"]}
 ENGINE = LlamaCpp()
+SETTINGS = Settings("/m/alpha.gguf", ("alpha",), "127.0.0.1", 8080, 256)
 
 
 @pytest.fixture
@@ -57,11 +58,11 @@ def recorded() -> t.Iterator[t.Callable[..., int]]:
 
 def test_loading_is_told_from_ready(recorded: t.Callable[..., int]) -> None:
     assert ENGINE.health(Endpoint("127.0.0.1", recorded("first answer while starting"))).state == "loading"
-    assert ENGINE.health(Endpoint("127.0.0.1", recorded("health"))).state == "ready"
+    assert ENGINE.health(Endpoint("127.0.0.1", recorded("health", "props without key"))).state == "ready"
 
 
 def test_what_it_serves(recorded: t.Callable[..., int]) -> None:
-    served = ENGINE.served(Endpoint("127.0.0.1", recorded("v1 models", "props"), "secret"))
+    served = ENGINE.served(Endpoint("127.0.0.1", recorded("v1 models", "props"), "secret"), SETTINGS)
     assert served.names == ("alpha", "chat")
     assert served.context_length == 256
     assert served.model_path is not None
@@ -70,22 +71,34 @@ def test_what_it_serves(recorded: t.Callable[..., int]) -> None:
 
 def test_a_wrong_key_is_said(recorded: t.Callable[..., int]) -> None:
     with pytest.raises(LlmError, match="401"):
-        ENGINE.served(Endpoint("127.0.0.1", recorded("v1 models, wrong key"), "nope"))
+        ENGINE.served(Endpoint("127.0.0.1", recorded("v1 models, wrong key"), "nope"), SETTINGS)
 
 
 def test_a_reply_and_its_figures(recorded: t.Callable[..., int]) -> None:
-    reply = ENGINE.complete(Endpoint("127.0.0.1", recorded("chat"), "secret"), "alpha", 5)
+    reply = ENGINE.complete(
+        Endpoint("127.0.0.1", recorded("chat"), "secret"), "alpha", "Who?", max_tokens=16, timeout=5
+    )
     assert reply.text == "Model alpha speaking from this host."
     assert (reply.tokens, reply.finish_reason, reply.model) == (7, "stop", "alpha")
 
 
 def test_the_reply_never_names_what_was_asked(recorded: t.Callable[..., int]) -> None:
-    reply = ENGINE.complete(Endpoint("127.0.0.1", recorded("chat, unknown model name"), "secret"), "nonsense", 5)
+    reply = ENGINE.complete(
+        Endpoint("127.0.0.1", recorded("chat, unknown model name"), "secret"),
+        "nonsense",
+        "Who?",
+        max_tokens=16,
+        timeout=5,
+    )
     assert reply.model == "alpha"
 
 
 def test_no_completion_is_no_proof(recorded: t.Callable[..., int]) -> None:
     with pytest.raises(LlmError) as caught:
-        ENGINE.complete(Endpoint("127.0.0.1", recorded("chat without key")), "alpha", 5)
+        ENGINE.complete(Endpoint("127.0.0.1", recorded("chat without key")), "alpha", "Who?", max_tokens=16, timeout=5)
     assert caught.value.reason == "proof_failed"
     assert "Invalid API Key" in str(caught.value.details)
+
+
+def test_what_is_in_flight(recorded: t.Callable[..., int]) -> None:
+    assert ENGINE.in_flight(Endpoint("127.0.0.1", recorded("slots"), "secret")) == 0
