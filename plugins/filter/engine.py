@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._core.errors import LlmError
 from ..module_utils._engines.registry import engine_named
+
+_ROLES = Path(__file__).resolve().parents[2] / "roles"
 
 
 def engine_command(runtime: t.Mapping[str, t.Any], executable: str) -> list[str]:
@@ -21,13 +24,13 @@ def engine_command(runtime: t.Mapping[str, t.Any], executable: str) -> list[str]
 
 
 def engine_facts(name: str) -> dict[str, t.Any]:
-    """The engine's role, program, usual port, and what its unit must be allowed."""
+    """The engine's role, program, usual port, and what its unit must be allowed; no role: it is installed otherwise."""
     try:
         engine = engine_named(name)
     except LlmError as failure:
         raise AnsibleFilterError(str(failure)) from failure
     return {
-        "role": engine.name,
+        "role": engine.name if (_ROLES / engine.name).is_dir() else "",
         "executable": engine.executable,
         "default_port": engine.default_port,
         "write_execute_memory": engine.write_execute_memory,

@@ -10,9 +10,11 @@ short_description: One runtime that serves a model, proven by real tokens
 version_added: 0.1.0
 description:
   - Starts, switches, stops or removes a runtime, which is a named instance of an engine with one active model.
-  - Activation is a transaction. Unit, environment file, secrets and engine link are written, the runtime is
-    restarted, waited for and proven. On any failure the generation before is restored, started and proven again,
-    and the task fails with the reason.
+  - Activation is a transaction. Requests in flight are waited for, unit, environment file, secrets and engine link are
+    written, the runtime is restarted, waited for and proven. On any failure the generation before is restored, started
+    and proven again, and the task fails with the reason.
+  - Every step is in a journal on the host before it is begun. What a run that was killed left is finished or undone by
+    the next task on the runtime.
   - Options that are not given are taken from the generation that serves, so naming another O(model) is a switch.
 author:
   - The llmops.fleet contributors (@llmops)
@@ -23,6 +25,7 @@ extends_documentation_fragment:
   - llmops.fleet.attributes.actiongroup_llm
   - llmops.fleet.place
   - llmops.fleet.place.store
+  - llmops.fleet.runtime
 options:
   name:
     description: The runtime's name; its unit is C(llm-<name>.service).
@@ -34,68 +37,31 @@ options:
       - V(restarted) also restarts a runtime that serves.
       - V(stopped) ends it, also for the next boot, and keeps everything else.
       - V(absent) removes it with its generations; models and engines stay.
+      - V(sleeping) has the engine give its memory back and stay, where it can; V(started) wakes it.
+      - V(rolled_back) returns to an earlier generation, without a download. O(generation) says which; default is the one
+        before, and a runtime that was rolled back already is left alone.
     type: str
-    choices: [started, stopped, restarted, absent]
+    choices: [started, stopped, restarted, absent, sleeping, rolled_back]
     default: started
-  engine:
-    description: The engine. Required for the first activation.
-    type: str
-    choices: [llama_cpp]
-  engine_version:
-    description: The folder of the installed engine below C(engines/<engine>/). Required for the first activation.
-    type: str
-  model:
-    description: The model, by its name in the store.
-    type: str
-  initial_model:
-    description: The model of a runtime that has never had one. Later switches are left alone.
-    type: str
-  served_names:
-    description: Names that clients ask for; the first is the main one. Default is the runtime's name.
-    type: list
-    elements: str
-  host:
-    description: Address to listen on. Anything but loopback needs O(api_key) or O(allow_unauthenticated). Default is V(127.0.0.1).
-    type: str
-  port:
-    description: TCP port. Default is the engine's usual one.
+  generation:
+    description: The number of the generation to return to with O(state=rolled_back).
     type: int
-  context_length:
-    description: Tokens that one request may use. Default is V(4096).
+  sleep_level:
+    description: How deep it sleeps with O(state=sleeping); vLLM has V(1), weights in the host's memory, and V(2), weights dropped.
     type: int
-  options:
-    description: The engine's options by name, such as C(parallel) and C(threads).
-    type: dict
-  extra_args:
-    description: Words that are added to the engine's command line as they are. With systemd they stand in O(unit) already.
-    type: list
-    elements: str
-  environment:
-    description: More environment variables of the engine. Anyone on the host may read them.
-    type: dict
-  api_key:
-    description: The key that clients must send. An empty string removes it.
-    type: str
-  secrets:
-    description: More environment variables for the secrets file that only root reads.
-    type: dict
-  allow_unauthenticated:
-    description: The explicit yes to listening beyond loopback without a key.
-    type: bool
-  proof:
+    default: 1
+  on_stranger:
     description:
-      - V(facts) compares names, model path and context length that the engine tells.
-      - V(tokens) also asks for a short reply and judges it. The default.
-      - V(none) proves nothing.
+      - What happens when a process that is not ours holds the port.
+      - V(fail) names it. V(evict) ends it, with its children, by its number; its unit is stopped where it has one.
+      - V(adopt) leaves it running, and takes it over as with O(supervisor=external).
     type: str
-    choices: [facts, tokens, none]
-  supervisor:
-    description: What keeps the process. V(auto) is systemd where it runs the host and the task is root, else V(process).
-    type: str
-    choices: [auto, systemd, process]
-  unit:
-    description: Text of the systemd unit. The role P(llmops.fleet.llm_service#role) makes it; required for the first activation with systemd.
-    type: str
+    choices: [fail, adopt, evict]
+    default: fail
+  lock_timeout:
+    description: Seconds to wait for another task on the same runtime.
+    type: float
+    default: 900
   start_timeout:
     description: Seconds a start may take, besides one second for every 50 MB of the model.
     type: float
@@ -128,6 +94,11 @@ EXAMPLES = r"""
     name: chat
     model: phi
 
+- name: Return to what served before, without a download
+  llmops.fleet.llm_runtime:
+    name: chat
+    state: rolled_back
+
 - name: Stop it, also for the next boot
   llmops.fleet.llm_runtime:
     name: chat
@@ -145,6 +116,22 @@ generation:
   returned: when O(state=started) or O(state=restarted), not in check mode
   type: int
   sample: 3
+generation_before:
+  description: The number of the generation that served before; null where none did.
+  returned: when O(state=started), O(state=restarted) or O(state=rolled_back)
+  type: int
+  sample: 2
+recovered:
+  description: What became of an activation that an earlier run had left unfinished.
+  returned: when there was one, not in check mode
+  type: str
+  sample: "Runtime chat: An activation of generation 3 was interrupted at step 'restart'; it was finished."
+notes:
+  description: What a user should know of the way, such as requests that were cut off, or how memory is used.
+  returned: when there is anything
+  type: list
+  elements: str
+  sample: ["Stopped for it: big."]
 model:
   description: The model that is active, or would be.
   returned: when O(state=started) or O(state=restarted)
@@ -186,32 +173,24 @@ details:
   sample: {log: ["error loading model: unknown model architecture: 'lxxxx'"]}
 """
 
-from ..module_utils._ansible.argspec import PREFIX, STORE
+from ..module_utils._ansible.argspec import PREFIX, RUNTIME, STORE
 from ..module_utils._ansible.run import run
 from ..module_utils._work.ensure_runtime import RuntimeTask
 
 ARGUMENT_SPEC = {
     **PREFIX,
     **STORE,
+    **RUNTIME,
     "name": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["started", "stopped", "restarted", "absent"], "default": "started"},
-    "engine": {"type": "str", "choices": ["llama_cpp"]},
-    "engine_version": {"type": "str"},
-    "model": {"type": "str"},
-    "initial_model": {"type": "str"},
-    "served_names": {"type": "list", "elements": "str"},
-    "host": {"type": "str"},
-    "port": {"type": "int"},
-    "context_length": {"type": "int"},
-    "options": {"type": "dict"},
-    "extra_args": {"type": "list", "elements": "str"},
-    "environment": {"type": "dict"},
-    "api_key": {"type": "str", "no_log": True},
-    "secrets": {"type": "dict", "no_log": True},
-    "allow_unauthenticated": {"type": "bool"},
-    "proof": {"type": "str", "choices": ["facts", "tokens", "none"]},
-    "supervisor": {"type": "str", "choices": ["auto", "systemd", "process"]},
-    "unit": {"type": "str"},
+    "state": {
+        "type": "str",
+        "choices": ["started", "stopped", "restarted", "absent", "sleeping", "rolled_back"],
+        "default": "started",
+    },
+    "generation": {"type": "int"},
+    "sleep_level": {"type": "int", "default": 1},
+    "on_stranger": {"type": "str", "choices": ["fail", "adopt", "evict"], "default": "fail"},
+    "lock_timeout": {"type": "float", "default": 900},
     "start_timeout": {"type": "float", "default": 120},
     "proof_timeout": {"type": "float", "default": 120},
     "stop_timeout": {"type": "int"},

@@ -37,6 +37,7 @@ class Loaded:
     last_used: str = _NEVER
     ready_at: float = 0.0
     in_use: int = 0
+    context: int | None = None
 
     @property
     def loading(self) -> bool:
@@ -116,7 +117,8 @@ class Engine:
         with self._lock:
             loaded = self.loaded.get(entry.id)
             if loaded is None:
-                loaded = Loaded(reference, entry.id, ready_at=time.monotonic() + self.load_seconds)
+                ready_at = time.monotonic() + self.load_seconds
+                loaded = Loaded(reference, entry.id, ready_at=ready_at, context=self._context(entry))
                 self.loaded[entry.id] = loaded
                 wait = self.load_seconds
             else:
@@ -128,10 +130,24 @@ class Engine:
 
     def running(self) -> list[Document]:
         with self._lock:
-            return [loaded.described() for loaded in self.loaded.values()]
+            return [{**loaded.described(), **self._kept(loaded)} for loaded in self.loaded.values()]
+
+    def _kept(self, loaded: Loaded) -> Document:
+        config = self.configured.get(loaded.identity, {}).get("Config", {})
+        return {"keep_alive": config["keep_alive"]} if "keep_alive" in config and not loaded.loading else {}
+
+    def _context(self, entry: Entry) -> int | None:
+        """What a model is loaded with: as it was configured, else as its own description says."""
+        config = self.configured.get(entry.id, {}).get("Config", {})
+        own = self.store.read(entry).config["config"].get("context_size")
+        context: int | None = config.get("context-size", own)
+        return context
 
     def unload(self, request: Document) -> int:
-        """How many went. One that loads or works stays, and so does one whose name is no longer known."""
+        """How many went. One that loads or works stays, and so does one whose name is no longer known.
+
+        How it was configured is forgotten only where the request names the backend.
+        """
         with self._lock:
             identities = {self._identity(name) for name in request.get("models") or []}
             gone = [
@@ -141,8 +157,9 @@ class Engine:
             ]
             for identity in gone:
                 del self.loaded[identity]
-            for identity in list(self.configured) if request.get("all") else identities:
-                self.configured.pop(identity, None)
+            for identity, configured in list(self.configured.items()):
+                if request.get("all") or (identity in identities and configured["Backend"] == request.get("backend")):
+                    del self.configured[identity]
             return len(gone)
 
     def _identity(self, reference: str) -> str:
@@ -152,7 +169,10 @@ class Engine:
             return reference
 
     def configure(self, backend: str | None, request: t.Any) -> None:
-        """Keep it and load the model with it; an unknown model is taken too."""
+        """Keep it and load the model with it; an unknown model is taken too.
+
+        What is loaded so stays, and what is loading otherwise goes on loading otherwise.
+        """
         backend = self.backend(backend)
         if not isinstance(request, dict):
             raise RefusedError(400, "invalid request")
@@ -169,18 +189,29 @@ class Engine:
         config = {key: request[key] for key in ("context-size", "keep_alive", "llamacpp", "vllm") if key in request}
         if flags:
             config["runtime-flags"] = flags
+        wanted = {
+            "Backend": backend, "Model": reference, "ModelID": identity,
+            "Mode": request.get("mode", "completion"), "Config": config,
+        }  # fmt: skip
         with self._lock:
-            self.configured[identity] = {
-                "Backend": backend, "Model": reference, "ModelID": identity,
-                "Mode": request.get("mode", "completion"), "Config": config,
-            }  # fmt: skip
-            if any(entry.id == identity for entry in self.store.entries()):
+            loaded = self.loaded.get(identity)
+            same = self.configured.get(identity, {}).get("Config") == config
+            if loaded and loaded.in_use and not same:
+                raise RefusedError(409, "runner already active")
+            self.configured[identity] = wanted
+            entry = next((entry for entry in self.store.entries() if entry.id == identity), None)
+            if entry and not (loaded and (same or loaded.loading)):
                 self.loaded.pop(identity, None)
-                self.loaded[identity] = Loaded(reference, identity, ready_at=time.monotonic() + self.reload_seconds)
+                ready_at = time.monotonic() + self.reload_seconds
+                self.loaded[identity] = Loaded(reference, identity, ready_at=ready_at, context=self._context(entry))
 
     def configurations(self, reference: str = "") -> list[Document]:
-        identity = self._identity(reference)
-        return [entry for entry in self.configured.values() if not reference or entry["ModelID"] == identity]
+        identity, known = self._identity(reference), [entry.id for entry in self.store.entries()]
+        return [
+            entry
+            for entry in self.configured.values()
+            if entry["ModelID"] in known and (not reference or entry["ModelID"] == identity)
+        ]
 
     def sentence(self, identity: str) -> str:
         entry = self.store.find(identity)

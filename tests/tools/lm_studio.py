@@ -7,7 +7,7 @@ In tests it is a class: `studio = LmStudio(home); port = studio.start(); …; st
 
 `studio.publish("ibm/granite-4-micro", "Q4_K_M", b"…")` or `POST /_control/publish` (`key`, `quantization`, `data` in
 base64, `folder`) makes a model downloadable. A download goes through `states`, one a poll, and its last one stays;
-`POST /_control/set` has `polls` (how many until "completed"), `states` by key, `token`, `jit`, `load_seconds`,
+`POST /_control/load` (`key`, `identifier`, `context_length`) is how the command `lms` loads. `POST /_control/set` has `polls` (how many until "completed"), `states` by key, `token`, `jit`, `load_seconds`,
 `answer`. `POST /_control/fault` takes `path` (a regular expression on "METHOD path"), `status`, `text`, `hang`,
 `close`, `times`; `POST /_control/reset` forgets faults and log; `GET /_control/log` tells requests.
 It follows the documentation; the texts of its errors, and whatever the documentation leaves open, are made up.
@@ -138,8 +138,8 @@ class LmStudio(Listener):
                 job.completed_at = _now()
             return job.described()
 
-    def load(self, request: Document) -> Document:
-        """Another instance at every call, also of a model that is loaded."""
+    def load(self, request: Document, identifier: str = "") -> Document:
+        """Another instance at every call, also of a model that is loaded. REST knows no identifier."""
         model = self.home.find(request.get("model", ""))
         if model is None:
             raise RefusedError(404, f"Model not found: {request.get('model', '')}")
@@ -147,7 +147,10 @@ class LmStudio(Listener):
         given = {key: value for key, value in request.items() if key not in ("model", "echo_load_config")}
         with self.lock:
             numbers = (f":{number}" if number > 1 else "" for number in range(1, 100))
-            identity = next(f"{model.key}{end}" for end in numbers if f"{model.key}{end}" not in self.instances)
+            if identifier and identifier in self.instances:
+                raise RefusedError(400, f"The identifier {identifier} is taken")
+            free = (f"{model.key}{end}" for end in numbers if f"{model.key}{end}" not in self.instances)
+            identity = identifier or next(free)
             self.instances[identity] = (model.key, {**_DEFAULTS, **given})
         answer = {"type": "llm", "instance_id": identity, "load_time_seconds": self.load_seconds, "status": "loaded"}
         return {**answer, "load_config": {**_DEFAULTS, **given}} if request.get("echo_load_config") else answer
@@ -180,7 +183,8 @@ class LmStudio(Listener):
 
     def chat(self, request: Document) -> Document:
         """A fixed sentence; a model that is not loaded is loaded, if that is on."""
-        model = self.home.find(request.get("model", ""))
+        name = request.get("model", "")
+        model = self.home.find(self.instances[name][0] if name in self.instances else name)
         loaded = model is not None and any(key == model.key for key, _config in self.instances.values())
         if model is None or not (loaded or self.jit):
             raise RefusedError(404, f"Model not found: {request.get('model', '')}")
@@ -188,7 +192,12 @@ class LmStudio(Listener):
             self.load({"model": model.key})
         text = self.answer.replace("{name}", model.facts()["name"])
         choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
-        return {"id": "chatcmpl-1", "object": "chat.completion", "model": model.key, "choices": [choice]}
+        spent = len(text.split()) + 1
+        usage = {"prompt_tokens": 29, "completion_tokens": spent, "total_tokens": 29 + spent}
+        answered = name if name in self.instances else model.key
+        return {
+            "id": "chatcmpl-1", "object": "chat.completion", "model": answered, "choices": [choice], "usage": usage,
+        }  # fmt: skip
 
 
 class Handler(Answers):
@@ -267,6 +276,8 @@ class Handler(Answers):
         if name == "publish":
             data = base64.b64decode(words["data"])
             studio.publish(words["key"], words["quantization"], data, words.get("folder", ""))
+        elif name == "load":
+            return studio.load({"model": words["key"], "context_length": words["context_length"]}, words["identifier"])
         elif name == "fault":
             studio.fault(**words)
         elif name == "reset":

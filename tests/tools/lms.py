@@ -3,8 +3,10 @@
 """A stand-in for LM Studio's command `lms`, on the home and the server of the stand-in for LM Studio.
 
     lms [--home DIR] daemon status --json | server status --json | ls --json | ps --json | get NAME -y
+        | load KEY [--exact] [--identifier NAME] [--context-length N] -y
 The home is `--home`, `$LM_STUDIO_HOME` or `~/.lmstudio`. As the real one starts the daemon with every command but the
 two for status, this one leaves the file `<home>/daemon-started` then; status tells a daemon as running that left it.
+With `--port` it starts nothing, and ends where no server answers there.
 `install(folder, home)` puts a program `lms` into a folder for PATH.
 """
 
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import sys
 import typing as t
@@ -116,6 +119,40 @@ def get(home: Home, name: str, yes: bool) -> int:
     return 0
 
 
+def load(home: Home, options: argparse.Namespace) -> int:
+    """As the open client does it: with `--exact` the path, else the first key that has the letters in this order."""
+    letters = re.compile(".*".join(map(re.escape, options.name)), re.IGNORECASE)
+    model = next(
+        (
+            one
+            for one in listed(home)
+            if (one["path"] == options.name if options.exact else letters.search(one["modelKey"]))
+        ),
+        None,
+    )
+    port = options.port or home.server().get("port")
+    if model is None or not port:
+        print(f"Error: Model not found: {options.name}", file=sys.stderr)
+        return 1
+    words = {"key": model["modelKey"], "identifier": options.identifier, "context_length": options.context_length}
+    request = urllib.request.Request(f"http://{options.host}:{port}/_control/load", json.dumps(words).encode())
+    try:
+        urllib.request.urlopen(request, timeout=60).close()
+    except urllib.error.HTTPError as error:
+        print(f"Error: {json.load(error)['error']['message']}", file=sys.stderr)
+        return 1
+    print("Model loaded successfully in 0.10s.")
+    return 0
+
+
+def greets(host: str, port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://{host}:{port}/lmstudio-greeting", timeout=10) as response:
+            return bool(json.load(response).get("lmstudio"))
+    except (OSError, ValueError):
+        return False
+
+
 def _show(document: t.Any, as_json: bool) -> int:
     print(json.dumps(document) if as_json else json.dumps(document, indent=2))
     return 0
@@ -127,6 +164,11 @@ def parser_of_home(default: Path | str) -> argparse.ArgumentParser:
     return parser
 
 
+def _add_place(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--host", default="127.0.0.1")
+    command.add_argument("--port", type=int, default=0)
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="lms", description="The command of LM Studio, in part.")
     default = os.environ.get("LM_STUDIO_HOME") or Path.home() / ".lmstudio"
@@ -136,7 +178,16 @@ def main(arguments: list[str] | None = None) -> int:
         command.add_argument("action", choices=["status"])
         command.add_argument("--json", action="store_true")
     for name in ("ls", "ps"):
-        commands.add_parser(name).add_argument("--json", action="store_true")
+        command = commands.add_parser(name)
+        command.add_argument("--json", action="store_true")
+        _add_place(command)
+    command = commands.add_parser("load")
+    command.add_argument("name")
+    command.add_argument("--exact", action="store_true")
+    command.add_argument("--identifier", default="")
+    command.add_argument("-c", "--context-length", type=int, default=4096)
+    command.add_argument("-y", "--yes", action="store_true", required=True)
+    _add_place(command)
     command = commands.add_parser("get")
     command.add_argument("name")
     command.add_argument("-y", "--yes", action="store_true")
@@ -144,9 +195,14 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     known, words = parser_of_home(default).parse_known_args(arguments)
     home = Home(known.home)
-    if words[:2] not in HARMLESS:
+    if words[:2] not in HARMLESS and "--port" not in words:
         home.start_daemon()
     options = parser.parse_args(words)
+    if getattr(options, "port", 0) and not greets(options.host, options.port):
+        print(f"Error: The server does not appear to be running at {options.host}:{options.port}.", file=sys.stderr)
+        return 1
+    if options.command == "load":
+        return load(home, options)
     if options.command == "daemon":
         return _show(daemon_status(home), options.json)
     if options.command == "server":

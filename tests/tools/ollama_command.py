@@ -5,6 +5,8 @@
 python ollama_command.py --version | list | ps | pull [--insecure] NAME | show [--modelfile|--parameters|…] NAME
                          | cp SOURCE DESTINATION | rm NAME... | run NAME PROMPT... | stop NAME
                          | serve (the stand-in daemon on OLLAMA_HOST with OLLAMA_MODELS)
+
+As the `bin/ollama` of an engine it is a link to this file.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ import http.client
 import json
 import os
 import sys
-import threading
 import typing as t
 from datetime import datetime, timezone
 from pathlib import Path
@@ -239,16 +240,27 @@ def stop(name: str) -> None:
 
 
 def serve() -> None:
-    from ollama_daemon import Daemon
+    import ollama_daemon
 
     host, port = _place()
     models = Path(os.environ.get("OLLAMA_MODELS") or Path.home() / ".ollama" / "models")
+    daemon = ollama_daemon.Daemon(models, port, host, version=VERSION)
+    daemon.prunes = not _flag("OLLAMA_NOPRUNE")
+    keep_alive = os.environ.get("OLLAMA_KEEP_ALIVE") or "5m"
+    daemon.set(
+        context_length=int(os.environ.get("OLLAMA_CONTEXT_LENGTH") or 0) or 4096,
+        keep_alive=int(keep_alive) if keep_alive.lstrip("-").isdigit() else keep_alive,
+    )
     try:
-        Daemon(models, port, host).start()
+        ollama_daemon.serve(daemon)
     except OSError as error:
         text = "bind: address already in use" if error.errno == errno.EADDRINUSE else f"bind: {error.strerror}"
         raise FailedError(f"listen tcp {host}:{port}: {text}") from None
-    threading.Event().wait()
+
+
+def _flag(name: str) -> bool:
+    """As the daemon reads it: what is no boolean is true."""
+    return os.environ.get(name, "").lower() not in ("", "0", "f", "false")
 
 
 def _one(names: list[str]) -> str:

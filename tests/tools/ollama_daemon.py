@@ -38,6 +38,8 @@ _SETTINGS = {
     "memory": ("sentence", "keep_alive", "context_length", "load_seconds", "unload_seconds", "vram_share"),
 }
 
+_TURN = 0.5
+
 
 @dataclass
 class Fault:
@@ -104,7 +106,7 @@ class Daemon:
             self._server.shutdown()
             self._server.server_close()
         self._server = None
-        self.memory.loaded = []
+        self.memory.end()
 
     def __enter__(self) -> Daemon:
         self.start()
@@ -152,6 +154,20 @@ class Daemon:
         return name in known or name.endswith((".localhost", ".local", ".internal"))
 
 
+def serve(daemon: Daemon) -> None:
+    """Be the daemon's program: until a signal, with a process for each model in memory."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_arguments: ended.set())
+    daemon.memory.spawns = True
+    daemon.start()
+    print(f"listening on {daemon.url}", flush=True)
+    while not ended.wait(_TURN):
+        # What has expired ends without being asked for.
+        daemon.memory.listed()
+    daemon.stop()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Stand in for the Ollama daemon.")
     parser.add_argument("--models", type=Path, required=True, help="the folder of manifests and blobs")
@@ -163,13 +179,7 @@ def main() -> None:
     options = parser.parse_args()
     daemon = Daemon(options.models, options.port, options.host, options.name, options.version)
     daemon.set(**{word: json.loads(value) for word, _, value in (pair.partition("=") for pair in options.set)})
-    daemon.start()
-    print(f"listening on {daemon.url}", flush=True)
-    ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_arguments: ended.set())
-    ended.wait()
-    daemon.stop()
+    serve(daemon)
 
 
 if __name__ == "__main__":

@@ -2,18 +2,21 @@
 """The models that the Ollama stand-in holds in memory, and what they answer.
 
 As in the daemon, a loaded model is known by its weights: another tag with the same weights uses what is loaded, or
-takes its place when the context differs; a tag that moved to other weights stands beside its old self.
+takes its place when the context differs; a tag that moved to other weights stands beside its old self. In a daemon
+that is a program each loaded model has a process (`spawns`).
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
 import threading
 import time
 import typing as t
 from dataclasses import dataclass
 from pathlib import Path
 
+import ollama_llama_server
 from ollama_models import Models, RefusedError, go_json, go_time
 from ollama_store import MODEL_LAYER, Manifest, file_digest
 from reciter import sentence_of
@@ -33,6 +36,11 @@ class Loaded:
     size: int
     context: int
     expires: float
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def lives(self) -> bool:
+        return self.process is None or self.process.poll() is None
 
 
 def seconds_of(keep_alive: t.Any) -> float:
@@ -59,6 +67,7 @@ class Memory:
         self.context_length = 4096
         self.load_seconds, self.unload_seconds = 0.0, 0.3
         self.vram_share = 0.0
+        self.spawns = False
         self._lock = threading.RLock()
         self._whole: set[tuple[Path, int, int]] = set()
 
@@ -86,13 +95,15 @@ class Memory:
         context = min(int(asked), int(header.of_architecture("context_length") or asked))
         with self._lock:
             existing = next((entry for entry in self.loaded if entry.weights == weights), None)
-            if existing is None or existing.context != context:
+            if existing is None or existing.context != context or not existing.lives:
                 self._check(weights)
                 time.sleep(self.load_seconds)
-                self.loaded = [entry for entry in self.loaded if entry is not existing]
-                size = self.models.store.blob(weights).stat().st_size + _OVERHEAD + _PER_TOKEN * context
+                self._keep(lambda entry: entry is not existing)
+                blob = self.models.store.blob(weights)
+                size = blob.stat().st_size + _OVERHEAD + _PER_TOKEN * context
                 details = {**self.models.details(manifest), "parent_model": ""}
-                existing = Loaded(manifest, weights, details, size, context, 0)
+                process = ollama_llama_server.start(blob, context) if self.spawns else None
+                existing = Loaded(manifest, weights, details, size, context, 0, process)
                 self.loaded.append(existing)
             existing.expires = time.time() + seconds
 
@@ -107,13 +118,23 @@ class Memory:
 
     def _drop(self, weights: str) -> None:
         with self._lock:
-            self.loaded = [entry for entry in self.loaded if entry.weights != weights]
+            self._keep(lambda entry: entry.weights != weights)
+
+    def _keep(self, stays: t.Callable[[Loaded], bool]) -> None:
+        for entry in self.loaded:
+            if entry.process and not stays(entry):
+                ollama_llama_server.end(entry.process)
+        self.loaded = [entry for entry in self.loaded if stays(entry)]
+
+    def end(self) -> None:
+        with self._lock:
+            self._keep(lambda _entry: False)
 
     def listed(self) -> list[dict[str, t.Any]]:
         """The entries of /api/ps, the one that stays longest first."""
         now = time.time()
         with self._lock:
-            self.loaded = [entry for entry in self.loaded if entry.expires > now]
+            self._keep(lambda entry: entry.expires > now)
             entries = sorted(self.loaded, key=lambda entry: -int(entry.expires))
         return [
             {

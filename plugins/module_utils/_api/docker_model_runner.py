@@ -20,12 +20,13 @@ from .daemon import Daemon, Reply, entries, go_reason, number, size_of
 _GREETING = "Docker Model Runner is running"
 _DEFAULT_HOSTS = ("docker.io", "index.docker.io")
 _TEXTS = (
-    ("invalid_name", r"invalid model reference"),
+    ("invalid_name", r"invalid (model reference|tag)"),
     ("auth_error", r"unauthorized|access denied|(status from|manifests/).*: (401|403)\b|authentication required"),
     ("not_found", r"model not found|MANIFEST_UNKNOWN|NAME_UNKNOWN|(status from|manifests/).*: 404\b"),
     ("in_use", r"resource conflict"),
 )
 _BY_STATUS = {401: "auth_error", 404: "not_found", 409: "in_use", 422: "model_unsuitable"}
+_IDENTITY = re.compile(r"sha256:[0-9a-f]{64}|[0-9a-f]{64}|[0-9a-f]{12}")
 _REMEDIES = {
     "auth_error": "Check the name, and pass a token that may read it.",
     "not_found": "Check the spelling; a private model is not found either without a token that may read it.",
@@ -42,16 +43,33 @@ class DmrModel:
     size: int
     config: dict[str, t.Any] = field(default_factory=dict)
 
+    def is_called(self, name: str) -> bool:
+        """Whether `name` means this model: one of its tags, or its identity, short or whole."""
+        if _IDENTITY.fullmatch(name):
+            return self.id.partition(":")[2].startswith(name.rpartition(":")[2])
+        return normal_reference(name) in [normal_reference(tag) for tag in self.tags]
+
 
 @dataclass(frozen=True)
 class DmrRunning:
-    """A model in memory; `model` is written without its tag."""
+    """A model in memory; `model` is the name that it was first asked for by, written as it was then."""
 
     backend: str
     model: str
     mode: str
     loading: bool
     in_use: bool
+
+
+@dataclass(frozen=True)
+class DmrConfiguration:
+    """How a model is to be loaded. `context_length` is in tokens; what is None or empty was left to the runner."""
+
+    backend: str
+    mode: str
+    context_length: int | None
+    keep_alive: str
+    flags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -120,6 +138,21 @@ class DockerModelRunnerApi:
                 return False
             raise
         return reply.good and reply.text.strip() == _GREETING
+
+    def stranger(self) -> str:
+        """What answers in place of the runner, in a few words; empty where it is the runner.
+
+        Raises `unreachable` where nothing answers.
+        """
+        reply = self._daemon.request("GET", "/")
+        if reply.good and reply.text.strip() == _GREETING:
+            return ""
+        # A proxy may have a page of its own there.
+        engines = self._daemon.request("GET", "/engines/status")
+        if engines.good and '"llama.cpp":' in engines.text:
+            return ""
+        said = (reply.text.strip().splitlines() or ["nothing"])[0][:80]
+        return f"it is not Docker Model Runner: it answered {reply.status} and said '{said}'"
 
     def version(self) -> str:
         """The runner's version, without a `v` in front. Raises `unreachable`."""
@@ -201,12 +234,65 @@ class DockerModelRunnerApi:
             for entry in entries(self._asked("/engines/ps", "list what is loaded").json())
         ]
 
-    def unload(self, models: t.Sequence[str]) -> int:
-        """Take models out of memory; how many went. One that is still loading stays, an unknown one is no error."""
+    def unload(self, models: t.Sequence[str], *, backend: str = "") -> int:
+        """Take models out of memory; how many went. One that is loading or in use stays, an unknown one is no error.
+
+        With `backend` only what that one serves goes, and how the models were configured for it is forgotten.
+        """
         if not models:
             return 0
-        reply = self._daemon.request("POST", "/engines/unload", body={"all": False, "models": list(models)})
+        body = {"all": False, "models": list(models), **({"backend": backend} if backend else {})}
+        reply = self._daemon.request("POST", "/engines/unload", body=body)
         return number(self._good(reply, "unload models").document().get("unloaded_runners"))
+
+    def tag(self, model: str, name: str) -> None:
+        """Give the model with this name or identity another name; a model that had that name loses it."""
+        repository, _colon, tag = spelled_reference(name).rpartition(":")
+        # What looks like an identity is never looked up as a name.
+        if "@" in repository or ".." in name or _IDENTITY.fullmatch(name):
+            raise LlmError("invalid_name", f"'{name[:100]}' is no name that a model can be given.")
+        path = f"/models/{_path(model)}/tag?repo={quote(repository, safe='')}&tag={quote(tag, safe='')}"
+        self._good(self._daemon.request("POST", path), f"give {model} the name {name}")
+
+    def configurations(self, identity: str) -> list[DmrConfiguration] | None:
+        """How the model with this identity is to be loaded, by backend and mode; None where the runner does not tell."""
+        reply = self._daemon.request("GET", f"/engines/_configure?model={quote(identity, safe=':')}")
+        if reply.status in (404, 405):
+            return None
+        told = entries(self._good(reply, f"say how {identity} is configured").json())
+        return [_configuration(entry) for entry in told if entry.get("ModelID") == identity]
+
+    def configure(self, model: str, *, context_length: int, keep_alive: str, flags: str) -> bool:
+        """Have the model loaded with this from now on; False if it is in use, and nothing was changed.
+
+        It begins to load at once, anew if it was loaded otherwise. A model that is not there is accepted too.
+        Raises `invalid_input` for a flag that the runner does not let pass.
+        """
+        body = {"model": model, "context-size": context_length, "keep_alive": keep_alive}
+        reply = self._daemon.request(
+            "POST", "/engines/_configure", body={**body, **({"raw-runtime-flags": flags} if flags else {})}
+        )
+        if reply.status == 409:
+            return False
+        if not reply.good and "runtime flag" in reply.text:
+            raise LlmError("invalid_input", f"{self.place}: {reply.text.strip().rstrip('.')[:500]}.")
+        self._good(reply, f"configure {model}")
+        return True
+
+    def preload(self, model: str, *, timeout: float) -> None:
+        """Have the model in memory; returns when it is, and it ends with the request if that ends early.
+
+        Raises `start_failed` with all that was `said`, `timeout`.
+        """
+        reply = self._daemon.request(
+            "POST", "/engines/v1/chat/completions", body={"model": model, "messages": []},
+            headers={"X-Preload-Only": "true"}, timeout=timeout,
+        )  # fmt: skip
+        if not reply.good:
+            said = reply.text.strip()
+            first = (said.splitlines() or ["it said nothing"])[0].rstrip(".")[:300]
+            what = f"{self.place} could not load {model}, it answered {reply.status}: {first}."
+            raise LlmError("start_failed", what, said=said[:2000])
 
     def disk_usage(self) -> DmrDisk:
         body = self._asked("/engines/df", "say what it takes on the disk").document()
@@ -243,6 +329,18 @@ def _model(entry: t.Mapping[str, t.Any]) -> DmrModel:
     config = config if isinstance(config, dict) else {}
     tags = tuple(str(tag) for tag in entry.get("tags") or ())
     return DmrModel(str(entry.get("id") or ""), tags, size_of(str(config.get("size") or "")), config)
+
+
+def _configuration(entry: t.Mapping[str, t.Any]) -> DmrConfiguration:
+    config = entry.get("Config")
+    config = config if isinstance(config, dict) else {}
+    return DmrConfiguration(
+        str(entry.get("Backend") or ""),
+        str(entry.get("Mode") or ""),
+        number(config.get("context-size")) or None,
+        str(config.get("keep_alive") or ""),
+        tuple(str(flag) for flag in config.get("runtime-flags") or ()),
+    )
 
 
 def _read(line: str) -> dict[str, t.Any] | None:

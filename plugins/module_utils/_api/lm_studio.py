@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The API of LM Studio from 0.4: its models, downloads as jobs, unloading.
+"""The API of LM Studio from 0.4: its models, downloads as jobs, loading and unloading.
 
 The program is closed; facts are of its documentation of 2026-04-29 and its open client, none was seen running.
 """
@@ -15,6 +15,14 @@ from .._core.errors import LlmError
 from .daemon import Daemon, Reply, entries, number
 
 _FINISHED = "completed"
+
+
+@dataclass(frozen=True)
+class LmInstance:
+    """A model in memory under a name of its own; `context_length` in tokens, 0 where it is not told."""
+
+    id: str
+    context_length: int
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class LmModel:
     display_name: str
     type: str
     variants: tuple[str, ...] = ()
+    instances: tuple[LmInstance, ...] = ()
 
     def has(self, quantization: str) -> bool:
         """Whether a file of that quantization is there, in whatever case it is written."""
@@ -68,6 +77,20 @@ class LmStudioApi:
             if error.reason in ("unreachable", "hub_error"):
                 return False
             raise
+
+    def stranger(self) -> str:
+        """What answers in place of LM Studio, in a few words; empty where it is LM Studio.
+
+        Raises `unreachable` where nothing answers.
+        """
+        reply = self._daemon.request("GET", "/lmstudio-greeting")
+        try:
+            if reply.good and reply.document().get("lmstudio") is True:
+                return ""
+        except LlmError:
+            pass
+        said = (reply.text.strip().splitlines() or ["nothing"])[0][:80]
+        return f"it is not LM Studio: it answered {reply.status} and said '{said}'"
 
     def models(self) -> list[LmModel]:
         """Every model on the disk. Raises `auth_error` where it wants a token, `not_found` before 0.4."""
@@ -149,6 +172,21 @@ class LmStudioApi:
                 )
             time.sleep(pause)
 
+    def load(self, key: str, *, context_length: int, options: t.Mapping[str, t.Any], timeout: float) -> str:
+        """Have a model in memory once more, also where it is already: the name of the new instance.
+
+        That name is the key, or `key:2` if that is taken; none can be asked for. Raises `not_found`, `start_failed`.
+        """
+        body = {"model": key, "context_length": context_length, **options}
+        reply = self._daemon.request("POST", "/api/v1/models/load", body=body, timeout=timeout)
+        if not reply.good and reply.status not in (401, 403, 404):
+            raise reply.failure(f"load {key}", "start_failed", remedy="Read what it said, and the log of LM Studio.")
+        read = self._good(reply, f"load {key}").document()
+        instance = str(read.get("instance_id") or "")
+        if read.get("status") != "loaded" or not instance:
+            raise LlmError("start_failed", f"{self.place} did not load {key}.", said=str(read)[:500])
+        return instance
+
     def unload(self, instance: str) -> bool:
         """Take an instance (a name of `LmModel.loaded`) out of memory; False if there is none of that name."""
         reply = self._daemon.request("POST", "/api/v1/models/unload", body={"instance_id": instance})
@@ -168,6 +206,7 @@ class LmStudioApi:
 
 
 def _model(entry: t.Mapping[str, t.Any]) -> LmModel:
+    instances = tuple(_instance(instance) for instance in entries(entry.get("loaded_instances")))
     quantization = entry.get("quantization")
     name = quantization.get("name") if isinstance(quantization, dict) else quantization
     capabilities = entry.get("capabilities")
@@ -178,9 +217,17 @@ def _model(entry: t.Mapping[str, t.Any]) -> LmModel:
         quantization=str(name or ""),
         max_context_length=number(entry.get("max_context_length")),
         format=str(entry.get("format") or ""),
-        loaded=tuple(str(instance.get("id") or "") for instance in entries(entry.get("loaded_instances"))),
+        loaded=tuple(instance.id for instance in instances),
         capabilities=capabilities if isinstance(capabilities, dict) else {},
         display_name=str(entry.get("display_name") or ""),
         type=str(entry.get("type") or ""),
         variants=tuple(str(variant) for variant in entry.get("variants") or ()),
+        instances=instances,
+    )
+
+
+def _instance(entry: t.Mapping[str, t.Any]) -> LmInstance:
+    config = entry.get("config")
+    return LmInstance(
+        str(entry.get("id") or ""), number(config.get("context_length")) if isinstance(config, dict) else 0
     )

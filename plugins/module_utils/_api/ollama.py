@@ -215,6 +215,28 @@ class OllamaApi:
         body = {"source": source, "destination": destination}
         self._good(self._daemon.request("POST", "/api/copy", body=body), f"copy {source} to {destination}")
 
+    def load(self, name: str, *, keep_alive: int | str) -> None:
+        """Have a model in memory, and return when it is. `keep_alive`: seconds, or a Go duration; below 0 for ever."""
+        body = {"model": name, "keep_alive": keep_alive}
+        reply = self._daemon.request("POST", "/api/generate", body=body, timeout=self._silence)
+        self._good(reply, f"load {name}")
+
+    def unload_digest(self, name: str, digest: str, *, deadline: float = 60.0, pause: float = 0.1) -> bool:
+        """Take the weights with `digest` out of memory, by a name that may stand for them; whether they are out.
+
+        The answer comes before they have gone, so what is loaded is asked again, for `deadline` seconds at most.
+        """
+        until = time.monotonic() + deadline
+        body = {"model": name, "keep_alive": 0}
+        reply = self._daemon.request("POST", "/api/generate", body=body, timeout=self._silence)
+        if reply.status != 404:
+            self._good(reply, f"unload {name}")
+        while any(entry.digest == digest for entry in self.running()):
+            if reply.status == 404 or time.monotonic() >= until:
+                return False
+            time.sleep(pause)
+        return True
+
     def has_blob(self, digest: str) -> bool:
         """Whether the bytes with `digest` (`sha256:` and 64 digits) are there."""
         reply = self._daemon.request("HEAD", f"/api/blobs/{digest}")

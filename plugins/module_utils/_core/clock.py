@@ -8,3 +8,11 @@ from datetime import datetime, timezone
 
 def written(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, tz=timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read(text: str) -> float | None:
+    """Seconds since the epoch of a moment so written; None where it is none."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=timezone.utc).timestamp()
+    except (ValueError, TypeError):
+        return None

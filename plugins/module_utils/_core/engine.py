@@ -11,6 +11,7 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
+from .fit import Fit, Room
 from .model import InstalledModel
 from .traits import Traits
 
@@ -64,8 +65,9 @@ class Served:
     """What a running engine says of itself; None where it does not tell.
 
     `digest` is of the bytes that answer under the first served name. `memory_bytes` is what the model takes in all,
-    `vram_bytes` the part of it on an accelerator. `faults` is what it shows to be wrong in its own words' sense, such
-    as weights in memory that are not those under the name any more.
+    `vram_bytes` the part of it on an accelerator. `asleep`: a resident engine has the model, and not in memory.
+    `faults` is what is seen to be wrong, one clause each, such as weights in memory that are not those under the
+    name any more.
     """
 
     names: tuple[str, ...]
@@ -74,6 +76,7 @@ class Served:
     digest: str | None = None
     memory_bytes: int | None = None
     vram_bytes: int | None = None
+    asleep: bool = False
     faults: tuple[str, ...] = ()
 
 
@@ -128,6 +131,9 @@ class Engine(t.Protocol):
 
     def refusal(self, traits: Traits, options: t.Mapping[str, t.Any], *, gpu: bool) -> str | None:
         """Why the engine, with or without a GPU, cannot serve a model of these traits; None where it can."""
+
+    def fit(self, traits: Traits, settings: Settings, room: Room) -> Fit:
+        """Whether a model of these traits, served so, has room in this memory."""
 
     def health(self, endpoint: Endpoint) -> Health:
         """Look once, within seconds."""

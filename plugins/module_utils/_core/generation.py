@@ -25,12 +25,17 @@ class ModelIdentity:
     size_bytes: int
 
 
+# What a resident engine serves that is up without a model.
+NO_MODEL = ModelIdentity("", "", "", "", "", "", "", 0)
+
+
 @dataclass(frozen=True)
 class Generation:
     """`status` is `trying` until it is proven, then `active`, or `failed` with the reason.
 
     The newest `active` record is the one that serves. `spec` is what was asked, for the next task that
-    leaves options out. No secret is ever part of it.
+    leaves options out. `restores` is the number of the generation that it is a copy of, made by a rollback. No secret
+    is ever part of it.
     """
 
     number: int
@@ -46,6 +51,7 @@ class Generation:
     definition: str
     proof: t.Mapping[str, t.Any] = field(default_factory=dict)
     reason: str = ""
+    restores: int | None = None
 
     @property
     def unit_hash(self) -> str:
@@ -54,7 +60,8 @@ class Generation:
     @property
     def fingerprint(self) -> str:
         """One hash over everything that decides what is served and how."""
-        parts = [self.engine, self.engine_version, asdict(self.model), dict(self.environment), self.unit_hash]
+        what = [self.engine, self.engine_version, asdict(self.model), list(self.served_names)]
+        parts = [*what, dict(self.environment), self.unit_hash]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, t.Any]:

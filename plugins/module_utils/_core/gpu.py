@@ -59,6 +59,37 @@ def from_amd(text: str) -> list[Gpu]:
     return found
 
 
+# `nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits`
+NVIDIA_PROCESSES = ("pid", "used_memory")
+
+
+def processes_from_nvidia(text: str) -> dict[int, int]:
+    """Bytes of memory by process, its cards added; where a process's share is not told it is left out."""
+    found: dict[int, int] = {}
+    for line in text.splitlines():
+        pid, _comma, mebibytes = line.partition(",")
+        used = _number(mebibytes.strip())
+        if pid.strip().isdigit() and used is not None:
+            found[int(pid)] = found.get(int(pid), 0) + int(used * 1024 * 1024)
+    return found
+
+
+def processes_from_amd(text: str) -> dict[int, int]:
+    """`rocm-smi --showpids --json`: `"PID<n>": "<name>, <cards>, <VRAM in bytes>, <SDMA>, <units>"` for the system."""
+    try:
+        document = json.loads(text)
+    except ValueError:
+        return {}
+    told = document.get("system") if isinstance(document, dict) else None
+    found: dict[int, int] = {}
+    for key, value in told.items() if isinstance(told, dict) else ():
+        # From the end: a name can have a comma of its own.
+        cells = [cell.strip() for cell in str(value).split(",")]
+        if key.startswith("PID") and key[3:].isdigit() and len(cells) >= 5 and cells[-3].isdigit():
+            found[int(key[3:])] = int(cells[-3])
+    return found
+
+
 def summed(cards: t.Sequence[Gpu]) -> dict[str, t.Any]:
     """All cards of a host as one: the busiest share, memories added. Nulls without a card."""
     shares = [card.usage_percent for card in cards if card.usage_percent is not None]

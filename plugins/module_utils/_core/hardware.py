@@ -76,8 +76,18 @@ def needs(
     else:
         return Needs(None, None)
     weights = parameters if parameters else (size_bytes or 0) * 8 / _BITS[_TABLE_QUANTIZATION]
-    more = max(0, (context or 0) - _TABLE_CONTEXT) * _TOKEN_BYTES * (weights / 1e9) ** 0.5 / GB
+    more = max(0, (context or 0) - _TABLE_CONTEXT) * usual_token_bytes(weights) / GB
     return Needs(round(least + more, 1), round((least + more) * _RECOMMENDED, 1))
+
+
+def usual_token_bytes(parameters: float) -> float:
+    """Bytes of cache that a token takes at 16 bits in a usual model of so many weights (7e9)."""
+    return _TOKEN_BYTES * (parameters / 1e9) ** 0.5
+
+
+def bits_of(quantization: str | None) -> float | None:
+    """Bits that one number takes in a format (`Q4_K_M`, `q8_0`, `f16`), its scales included; None where unknown."""
+    return _BITS.get((quantization or "").upper())
 
 
 def _read(table: t.Sequence[tuple[float, float]], at: float, beyond: float) -> float:

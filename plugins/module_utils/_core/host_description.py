@@ -8,7 +8,18 @@ from collections import Counter
 
 from .errors import LlmError
 from .reference import check_name
-from .runtime import PROOFS, SUPERVISORS, check_options, check_runtime_name, complete, is_loopback
+from .runtime import (
+    ACCELERATORS,
+    FITS,
+    ON_DRAIN_TIMEOUT,
+    ON_STRANGER,
+    PROOFS,
+    SUPERVISORS,
+    check_options,
+    check_runtime_name,
+    complete,
+    is_loopback,
+)
 
 MODEL_KEYS = {
     "name", "source", "model", "revision", "include", "exclude", "quantization", "path", "from_controller", "placement", "url", "mirrors",
@@ -18,9 +29,16 @@ MODEL_KEYS = {
 RUNTIME_KEYS = {
     "name", "engine", "engine_version", "model", "initial_model", "served_names", "host", "port", "context_length",
     "options", "extra_args", "environment", "secrets", "api_key", "allow_unauthenticated", "proof", "supervisor",
-    "state", "memory_max", "gpu", "start_timeout", "proof_timeout", "stop_timeout",
+    "state", "memory_max", "gpu", "start_timeout", "proof_timeout", "stop_timeout", "golden", "accelerator",
+    "min_tokens_per_second", "fit", "drain_timeout", "on_drain_timeout", "exclusive", "keep_generations",
+    "thresholds", "on_stranger",
 }  # fmt: skip
 _STORE_KEYS = {"path", "max_disk_gb", "max_model_gb", "max_mb_per_second", "evict"}
+
+_CHOICES = {
+    "proof": PROOFS, "supervisor": SUPERVISORS, "accelerator": ACCELERATORS, "fit": FITS,
+    "on_drain_timeout": ON_DRAIN_TIMEOUT, "on_stranger": ON_STRANGER,
+}  # fmt: skip
 
 PROFILES = ("full", "light", "llm_off")
 
@@ -121,7 +139,7 @@ def _runtime_problems(
     for key in ("model", "initial_model"):
         if runtime.get(key) and runtime[key] not in models:
             found.append(f"{place}: its {key} '{runtime[key]}' is not in llm_models.")
-    for key, allowed in (("proof", PROOFS), ("supervisor", SUPERVISORS)):
+    for key, allowed in _CHOICES.items():
         if runtime.get(key) and runtime[key] not in allowed:
             found.append(f"{place}: {key} '{runtime[key]}' is unknown; use one of {', '.join(allowed)}.")
     host = str(runtime.get("host") or "127.0.0.1")

@@ -6,13 +6,15 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from .engine import Health, Served, Settings
+from .engine import DRAINING, LOADING, READY, SLEEPING, Health, Served, Settings
 from .generation import Generation
+from .journal import Transaction
 from .proof import fault_in_facts
+from .runtime import THRESHOLDS
 from .supervisor import Process
 
-# Share of the host's memory above which a runtime is degraded, in percent.
-MEMORY_THRESHOLD = 85.0
+# What a runtime does, beside whether all is well with it.
+STOPPED, STARTING = "stopped", "starting"
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,11 @@ class PortOwner:
 
 @dataclass(frozen=True)
 class Observation:
-    """All that was seen of one runtime, at one time (seconds since the epoch)."""
+    """All that was seen of one runtime, at one time (seconds since the epoch).
+
+    `running` is the number of the generation whose values its process was started with, None where that cannot be
+    seen; `left` is a transaction that was interrupted. `proven_at` is in seconds since the epoch.
+    """
 
     generation: Generation | None
     process: Process
@@ -45,40 +51,96 @@ class Observation:
     unit: str | None
     now: float
     fault: str | None = None
+    vram_bytes: int | None = None
+    vram_percent: float | None = None
+    running: int | None = None
+    left: Transaction | None = None
+    proven_at: float | None = None
+    strangers: tuple[t.Mapping[str, t.Any], ...] = ()
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`online`, `degraded` or `offline`, and why it is not online."""
+    """`online`, `degraded` or `offline`, and why it is not online.
+
+    `faults` are those of the reasons that starting it anew may mend; a host that is short of memory is not mended so.
+    """
 
     status: str
     reasons: tuple[str, ...] = field(default_factory=tuple)
+    faults: tuple[str, ...] = field(default_factory=tuple)
 
 
 def judge(seen: Observation) -> Verdict:
     """`offline`: no process. `degraded`: a process, but not all of it holds. `online`: all of it."""
     stranger = f"port {seen.port} is held by {seen.port_owner}" if seen.port_owner else None
+    left = _told_of(seen.left)
     if not seen.process.active:
-        reasons = (
-            ["no process runs"] if not seen.process.failing else [f"the process keeps ending: {seen.process.detail}"]
-        )
-        return Verdict("offline", tuple(reasons + ([stranger] if stranger else [])))
-    reasons = [stranger] if stranger else []
+        said = f"the process keeps ending: {seen.process.detail}" if seen.process.failing else "no process runs"
+        faults = tuple(reason for reason in (said, stranger, left) if reason)
+        return Verdict("offline", faults, faults)
+    faults = tuple(reason for reason in (stranger, left, *_faults(seen)) if reason)
+    reasons = (*faults, *_warnings(seen))
+    return Verdict("degraded" if reasons else "online", reasons, faults)
+
+
+def phase(seen: Observation) -> str:
+    """What it does: `stopped`, `starting`, `loading`, `ready`, `sleeping`, `draining` or `broken`."""
+    if not seen.process.active:
+        return STARTING if seen.process.failing else STOPPED
+    if _sleeps(seen):
+        return SLEEPING
+    # An engine that refuses connections while its process lives has not come to listening yet.
+    return LOADING if seen.health.state == "refused" else seen.health.state
+
+
+def _sleeps(seen: Observation) -> bool:
+    """A program that stays up while models come and go sleeps when the model is not in memory."""
+    if seen.health.state == SLEEPING:
+        return True
+    return seen.health.state == READY and seen.served is not None and seen.served.asleep
+
+
+def _told_of(left: Transaction | None) -> str | None:
+    if left is None or not left.touched:
+        return None
+    return f"an activation of generation {left.to_generation} was interrupted at step '{left.step}'"
+
+
+def _faults(seen: Observation) -> t.Iterator[str]:
     if seen.process.failing:
-        reasons.append(f"it is restarting: {seen.process.detail}")
-    if seen.health.state == "loading":
-        reasons.append("the model is loading")
-    elif seen.health.state != "ready":
-        reasons.append(f"the health check fails: {seen.health.said or seen.health.state}")
+        yield f"it is restarting: {seen.process.detail}"
+    if _sleeps(seen):
+        yield "it sleeps"
+    elif seen.health.state in (LOADING, DRAINING):
+        yield "the model is loading" if seen.health.state == LOADING else "it is draining"
+    elif seen.health.state != READY:
+        yield f"the health check fails: {seen.health.said or seen.health.state}"
     elif seen.served and seen.settings:
         fault = fault_in_facts(seen.served, seen.settings)
         if fault:
-            reasons.append(fault)
+            yield fault
+        yield from seen.served.faults
     if seen.fault:
-        reasons.append(seen.fault)
-    if seen.memory_percent is not None and seen.memory_percent > MEMORY_THRESHOLD:
-        reasons.append(f"memory is at {seen.memory_percent:.0f} %, above {MEMORY_THRESHOLD:.0f} %")
-    return Verdict("degraded" if reasons else "online", tuple(reasons))
+        yield seen.fault
+    if seen.generation and seen.running is not None and seen.running != seen.generation.number:
+        yield f"its process was started with generation {seen.running}, and generation {seen.generation.number} is active"
+
+
+def _warnings(seen: Observation) -> t.Iterator[str]:
+    given = (seen.generation.spec.get("thresholds") if seen.generation else None) or {}
+    limits = {**THRESHOLDS, **given}
+    for what, share, limit in (
+        ("memory", seen.memory_percent, limits["memory_percent"]),
+        ("VRAM", seen.vram_percent, limits["vram_percent"]),
+    ):
+        if share is not None and share > limit:
+            yield f"{what} is at {share:.0f} %, above {limit:.0f} %"
+    if seen.process.restarts > limits["restarts"]:
+        yield f"it was restarted {seen.process.restarts} times, above {limits['restarts']:.0f}"
+    hours = (seen.now - seen.proven_at) / 3600 if seen.proven_at is not None else None
+    if limits["proof_age_hours"] and hours is not None and hours > limits["proof_age_hours"]:
+        yield f"its last proof is {hours:.0f} hours old, above {limits['proof_age_hours']:g}"
 
 
 def record(name: str, seen: Observation, verdict: Verdict) -> dict[str, t.Any]:
@@ -87,17 +149,19 @@ def record(name: str, seen: Observation, verdict: Verdict) -> dict[str, t.Any]:
     process = seen.process
     uptime = seen.now - process.started_at if process.active and process.started_at else None
     host = seen.settings.host if seen.settings else None
+    model = generation.model.name or None if generation else None
     return {
         "name": name,
         "engine": generation.engine if generation else None,
         "status": verdict.status,
+        "phase": phase(seen),
         "reasons": list(verdict.reasons),
-        "model": generation.model.name if generation else None,
+        "model": model,
         "served_names": list(generation.served_names) if generation else [],
         "context_length": seen.served.context_length if seen.served else None,
         "pid": process.pid if process.active else None,
         "memory_mb": round(seen.memory_bytes / 1e6) if seen.memory_bytes is not None else None,
-        "vram_mb": None,
+        "vram_mb": round(seen.vram_bytes / 1e6) if seen.vram_bytes is not None else None,
         "uptime_seconds": max(0, round(uptime)) if uptime is not None else None,
         "restarts": process.restarts,
         "port": seen.port,
@@ -105,7 +169,16 @@ def record(name: str, seen: Observation, verdict: Verdict) -> dict[str, t.Any]:
         "supervisor": seen.supervisor,
         "unit": seen.unit,
         "generation": generation.number if generation else None,
-        "last_model": generation.model.name if generation else None,
-        "proof": dict(generation.proof) if generation and generation.proof else None,
+        "last_model": model,
+        "proof": _proof(seen),
         "port_owner": {"pid": seen.port_owner.pid, "command": seen.port_owner.command} if seen.port_owner else None,
+        "strangers": [dict(stranger) for stranger in seen.strangers],
+        "interrupted": seen.left.as_dict() if seen.left else None,
     }
+
+
+def _proof(seen: Observation) -> dict[str, t.Any] | None:
+    if not seen.generation or not seen.generation.proof:
+        return None
+    age = max(0, round(seen.now - seen.proven_at)) if seen.proven_at is not None else None
+    return {**seen.generation.proof, "age_seconds": age}

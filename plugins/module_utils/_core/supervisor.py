@@ -12,7 +12,7 @@ class Process:
     """What a supervisor knows of a runtime's process. Times are seconds since the epoch.
 
     `members` are the ids of every process that belongs to it, by cgroup or session: also of those that left their
-    parent.
+    parent. Without `active` they are what is left of it. `ending`: it runs and was told to stop.
     """
 
     active: bool = False
@@ -22,6 +22,7 @@ class Process:
     failing: bool = False
     detail: str = ""
     members: frozenset[int] = frozenset()
+    ending: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,20 @@ from __future__ import annotations
 
 from .._core.engine import Engine
 from .._core.errors import LlmError
+from .docker_model_runner import DockerModelRunner
 from .llama_cpp import LlamaCpp
+from .llama_cpp_python import LlamaCppPython
+from .lm_studio import LmStudio
+from .ollama import Ollama
+from .vllm import Vllm
 
 ENGINES: dict[str, Engine] = {
+    DockerModelRunner.name: DockerModelRunner(),
     LlamaCpp.name: LlamaCpp(),
+    LlamaCppPython.name: LlamaCppPython(),
+    LmStudio.name: LmStudio(),
+    Ollama.name: Ollama(),
+    Vllm.name: Vllm(),
 }
 
 

@@ -9,6 +9,8 @@ import typing as t
 from .._api import openai
 from .._core.engine import Completion, Endpoint, Meaning, Settings
 from .._core.errors import LlmError
+from .._core.fit import Fit, Room, fit, need_of
+from .._core.traits import Traits
 
 # A pattern of a log line, the reason code it stands for, and a sentence that its groups are put into.
 Meanings = t.Sequence[tuple[str, str, str]]
@@ -24,6 +26,11 @@ class SingleModel:
 
     def complete(self, endpoint: Endpoint, model: str, prompt: str, *, max_tokens: int, timeout: float) -> Completion:
         return openai.complete(endpoint, model, prompt, max_tokens=max_tokens, timeout=timeout)
+
+    def fit(self, traits: Traits, settings: Settings, room: Room) -> Fit:
+        parallel = int(settings.options.get("parallel") or 1)
+        share = 1.0 if room.vram is not None else 0.0
+        return fit(need_of(traits, context=settings.context_length, parallel=parallel, share=share), room)
 
     def in_flight(self, endpoint: Endpoint) -> int | None:
         del endpoint

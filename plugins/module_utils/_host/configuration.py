@@ -30,6 +30,7 @@ class ConfigurationFiles:
         self.environment = Path(layout.environment_file(runtime))
         self.secrets = Path(layout.secrets_file(runtime))
         self.engine_link = Path(layout.engine_link(runtime))
+        self._aside = self.secrets.with_name(f"{self.secrets.name}.before")
         self._service = service
 
     def read(self) -> Configuration:
@@ -54,6 +55,19 @@ class ConfigurationFiles:
 
     def remove(self) -> None:
         self.write(Configuration(None, None, None, None))
+        self.drop_secrets_aside()
+
+    def set_secrets_aside(self) -> None:
+        """Keep the secrets as they are for a way back: they are not part of a generation's record."""
+        _put(self._aside, read_text(self.secrets) or "", 0o600, Owner())
+
+    def secrets_before(self) -> str | None:
+        """The secrets that were set aside; those in use where none were."""
+        aside = read_text(self._aside)
+        return read_text(self.secrets) if aside is None else aside or None
+
+    def drop_secrets_aside(self) -> None:
+        self._aside.unlink(missing_ok=True)
 
     def existing(self) -> list[str]:
         paths = (self.definition, self.environment, self.secrets, self.engine_link)

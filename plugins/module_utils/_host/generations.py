@@ -28,6 +28,9 @@ class Generations:
                 found.append(Generation.from_dict(json.loads(path.read_text(encoding="utf-8"))))
         return sorted(found, key=lambda generation: -generation.number)
 
+    def find(self, number: int | None) -> Generation | None:
+        return next((generation for generation in self.all() if generation.number == number), None)
+
     def active(self) -> Generation | None:
         return next((generation for generation in self.all() if generation.status == ACTIVE), None)
 

@@ -5,6 +5,9 @@ This file is a program of its own: the supervisor `process` writes it beside the
 detached, so it uses the standard library alone. It starts the engine without core dumps and with the
 variables of the runtime's environment files, writes its output to a log that rotates, starts it again after
 a failure with growing pauses, and on SIGTERM ends it with all its children before it leaves.
+
+What belongs to an engine is its session, and every descendant: the keeper adopts those whose parent ends, so that
+none gets away while it lives. Should it be killed, the engine's variables still tell whose its processes are.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import json
 import logging
 import logging.handlers
 import os
+import pathlib
 import re
 import resource
 import signal
@@ -24,12 +28,18 @@ import threading
 import time
 import typing as t
 
+# Above what an engine says after a start that was asked for; a start after a failure has another one.
 START_LINE = "--- engine starts ---\n"
+_AGAIN_LINE = "--- engine starts again ---\n"
 _LOG_BYTES, _LOG_COPIES = 10_000_000, 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 # As many failures within this many seconds, and it stays down (systemd: StartLimitBurst=, StartLimitIntervalSec=).
 _FAILURES, _INTERVAL = 5, 120.0
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+# Seconds: for what an engine leaves behind to heed SIGTERM, and for a process to be gone after SIGKILL.
+CHILD_GRACE = 2.0
+_KILL_PATIENCE = 5.0
+_LOOK_PAUSE = 0.02
 _WORD = re.compile(r"\$(\$)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -53,14 +63,61 @@ def expand(words: t.Sequence[str], variables: t.Mapping[str, str]) -> list[str]:
     ]
 
 
-def start_ticks(pid: int) -> int | None:
-    """When a process started, in the kernel's ticks since boot (proc_pid_stat(5)); None if it is gone or a zombie."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            fields = file.read().rpartition(")")[2].split()
-    except OSError:
+class Entry(t.NamedTuple):
+    """One line of the process table (proc_pid_stat(5)); `ticks` is its start, in the kernel's ticks since boot."""
+
+    pid: int
+    name: str
+    state: str
+    parent: int
+    group: int
+    session: int
+    ticks: int
+
+
+def entry_of(pid: int) -> Entry | None:
+    """A process as the kernel has it, ended ones that nobody reaped included; None if it is gone."""
+    text = read_proc(pid, "stat").decode("utf-8", "replace")
+    head, _parenthesis, tail = text.rpartition(")")
+    fields = tail.split()
+    if len(fields) < 20:
         return None
-    return None if fields[0] == "Z" else int(fields[19])
+    parent, group, session = (int(field) for field in fields[1:4])
+    return Entry(pid, head.partition("(")[2], fields[0], parent, group, session, int(fields[19]))
+
+
+def read_proc(pid: int, name: str) -> bytes:
+    """A file of a process; empty where it is gone or not ours to read."""
+    try:
+        descriptor = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
+    except OSError:
+        return b""
+    try:
+        parts = []
+        while True:
+            part = os.read(descriptor, 65536)
+            if not part:
+                return b"".join(parts)
+            parts.append(part)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def table() -> dict[int, Entry]:
+    """All processes of the host by number; empty where there is no /proc."""
+    try:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except FileNotFoundError:
+        return {}
+    return {entry.pid: entry for entry in map(entry_of, pids) if entry}
+
+
+def start_ticks(pid: int) -> int | None:
+    """When a process started; None if it is gone or a zombie."""
+    entry = entry_of(pid)
+    return None if entry is None or entry.state in "ZX" else entry.ticks
 
 
 def is_alive(pid: int, ticks: int | None) -> bool:
@@ -68,14 +125,108 @@ def is_alive(pid: int, ticks: int | None) -> bool:
     return ticks is not None and start_ticks(pid) == ticks
 
 
-def end_group(pid: int, ticks: int | None, grace: float) -> None:
-    """End a process group by its leader: SIGTERM, `grace` seconds, SIGKILL; children that outlive it too."""
-    if is_alive(pid, ticks):
-        _signal_group(pid, signal.SIGTERM)
-        deadline = time.monotonic() + grace
-        while is_alive(pid, ticks) and time.monotonic() < deadline:
-            time.sleep(0.02)
-        _signal_group(pid, signal.SIGKILL)
+def with_descendants(pids: t.Iterable[int], entries: t.Mapping[int, Entry]) -> set[int]:
+    """The processes and all that they begot, as far as the parents between are still there."""
+    children: dict[int, list[int]] = {}
+    for entry in entries.values():
+        children.setdefault(entry.parent, []).append(entry.pid)
+    found: set[int] = set()
+    open_ends = [pid for pid in pids if pid in entries]
+    while open_ends:
+        pid = open_ends.pop()
+        if pid not in found:
+            found.add(pid)
+            open_ends += children.get(pid, [])
+    return found
+
+
+def ancestors(pid: int, entries: t.Mapping[int, Entry]) -> set[int]:
+    """The process itself and all it descends from."""
+    found: set[int] = set()
+    while pid in entries and pid not in found:
+        found.add(pid)
+        pid = entries[pid].parent
+    return found
+
+
+def marker(state_path: str) -> dict[str, str]:
+    """The variables by which a process of a runtime is known when its parents and its pid file are gone.
+
+    The name is for people; the path tells it from a runtime of the same name below another prefix.
+    """
+    name = pathlib.Path(state_path).stem
+    # A title that a process gives itself (setproctitle) must not be written over its variables.
+    return {"LLM_RUNTIME": name, "LLM_RUNTIME_STATE": state_path, "SPT_NOENV": "1"}
+
+
+def marked(state_path: str, entries: t.Mapping[int, Entry]) -> set[int]:
+    """The processes that carry a runtime's marker; those of a container are not ours, whatever they carry."""
+    wanted = {f"{name}={value}".encode() for name, value in marker(state_path).items() if name != "SPT_NOENV"}
+    return {
+        pid
+        for pid, entry in entries.items()
+        if entry.state not in "ZX" and wanted <= set(read_proc(pid, "environ").split(b"\0")) and _is_near(pid)
+    }
+
+
+def _is_near(pid: int) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return False
+
+
+def send(pid: int, ticks: int | None, number: int) -> None:
+    """Signal the very process: the descriptor pins it, so that its number cannot be given away in between."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):
+        descriptor = None
+    try:
+        if is_alive(pid, ticks):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                if descriptor is None:
+                    os.kill(pid, number)
+                else:
+                    signal.pidfd_send_signal(descriptor, number)
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+# Finds processes to end: their numbers with their start.
+Look = t.Callable[[], t.Mapping[int, int]]
+
+
+def end(look: Look, grace: float, known: t.Mapping[int, int] | None = None) -> dict[int, int]:
+    """SIGTERM to all, `grace` seconds, SIGKILL until none is left; returns those that will not end.
+
+    `known` are some that were seen earlier: what has lost its parent since is found by no look any more.
+    """
+    seen = {**(known or {}), **look()}
+    for pid, ticks in seen.items():
+        send(pid, ticks, signal.SIGTERM)
+    _wait(lambda: not _alive(seen), grace)
+    deadline = time.monotonic() + _KILL_PATIENCE
+    while True:
+        # Anew each time: what is killed last may have begotten more.
+        seen.update(look())
+        left = _alive(seen)
+        if not left or time.monotonic() > deadline:
+            return left
+        for pid, ticks in left.items():
+            send(pid, ticks, signal.SIGKILL)
+        _wait(lambda: not _alive(seen), _LOOK_PAUSE * 5)
+
+
+def _alive(seen: t.Mapping[int, int]) -> dict[int, int]:
+    return {pid: ticks for pid, ticks in seen.items() if is_alive(pid, ticks)}
+
+
+def _wait(over: t.Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not over() and time.monotonic() < deadline:
+        time.sleep(_LOOK_PAUSE)
 
 
 def _signal_group(group: int, number: int) -> None:
@@ -92,9 +243,11 @@ class Keeper:
         self._stopping = threading.Event()
         self._restarts = 0
         self._failures: list[float] = []
+        self._started_at = time.time()
 
     def run(self) -> int:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_arguments: self._stopping.set())
@@ -130,7 +283,7 @@ class Keeper:
             with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
                 variables.update(parse_environment(file.read()))
         log = _open_log(definition["log"])
-        log.info(START_LINE.rstrip("\n"))
+        log.info((_AGAIN_LINE if self._restarts else START_LINE).rstrip("\n"))
         try:
             child = subprocess.Popen(
                 expand(definition["command"], variables),
@@ -138,7 +291,7 @@ class Keeper:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd="/",
-                env={**os.environ, **variables},
+                env={**os.environ, **variables, **marker(self._state_path)},
                 start_new_session=True,
                 # Only the main thread is alive here: the one that reads the log has ended with its engine.
                 preexec_fn=_die_with_parent,  # noqa: PLW1509
@@ -147,29 +300,57 @@ class Keeper:
         except OSError as failure:
             log.info("cannot start: %s", failure)
             return 127
-        ticks = start_ticks(child.pid)
+        self._started_at, ticks = time.time(), start_ticks(child.pid)
         self._write_state(child.pid, ticks, "")
         pump = threading.Thread(target=_pump, args=(child.stdout, log), daemon=True)
         pump.start()
-        while child.poll() is None and not self._stopping.is_set():
+        while not self._has_ended(child.pid) and not self._stopping.is_set():
             # A child's end does not wake an event: look often enough that a crash is seen at once.
             self._stopping.wait(0.1)
-        if child.poll() is None:
-            end_group(child.pid, ticks, float(definition["stop_timeout"]))
+        grace = float(definition["stop_timeout"])
+        known = self._belonging(child.pid)
+        if not self._has_ended(child.pid):
+            with contextlib.suppress(OSError):
+                self._write_state(child.pid, ticks, "", ending=True)
+            _signal_group(child.pid, signal.SIGTERM)
+            _wait(lambda: self._has_ended(child.pid), grace)
+        # Until it is reaped, its number stays its own: nobody else's session can be meant.
+        rest = min(grace, CHILD_GRACE) if self._has_ended(child.pid) else 0.0
+        end(lambda: self._belonging(child.pid), rest, known)
         status = child.wait()
-        _signal_group(child.pid, signal.SIGKILL)
+        self._has_ended(child.pid)
         pump.join(timeout=5)
         return status
 
-    def _write_state(self, pid: int | None, ticks: int | None, detail: str) -> None:
+    def _has_ended(self, pid: int) -> bool:
+        """Whether the engine has ended; it is not reaped here, adopted processes that have ended are."""
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return True
+            if ended is None or ended.si_pid == pid:
+                return ended is not None
+            os.waitpid(ended.si_pid, os.WNOHANG)
+
+    def _belonging(self, pid: int) -> dict[int, int]:
+        """The engine's session and all our descendants, which are its own and those that it left."""
+        entries = table()
+        own = os.getpid()
+        session = {entry.pid for entry in entries.values() if entry.session == pid}
+        found = with_descendants({own, *session}, entries) - {own}
+        return {each: entries[each].ticks for each in found if entries[each].state not in "ZX"}
+
+    def _write_state(self, pid: int | None, ticks: int | None, detail: str, *, ending: bool = False) -> None:
         state = {
             "keeper_pid": os.getpid(),
             "keeper_ticks": start_ticks(os.getpid()),
             "pid": pid,
             "ticks": ticks,
-            "started_at": time.time(),
+            "started_at": self._started_at,
             "restarts": self._restarts,
             "detail": detail,
+            "ending": ending,
         }
         temporary = f"{self._state_path}.new"
         with open(temporary, "w", encoding="utf-8") as file:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 import os
@@ -19,12 +18,15 @@ from .._core.supervisor import Process, Service
 from . import keeper
 from .durable import read_text, write_text
 from .ownership import Owner, make_folder
+from .processes import command_of
 from .waiting import until
 
 _LOG_BYTES = 64 * 1024
 # Beyond the engine's own grace, for the keeper to reap and leave.
 _KEEPER_GRACE = 5.0
 _FIRST_LIFE = 10.0
+_LAST_WORDS = 5.0
+_STATE_KEYS = {"keeper_pid", "keeper_ticks", "pid", "ticks", "started_at", "restarts", "detail"}
 
 
 class ProcessSupervisor:
@@ -40,9 +42,12 @@ class ProcessSupervisor:
 
     def process(self, runtime: str) -> Process:
         state = self._state(runtime)
+        alive = state is not None and keeper.is_alive(state["pid"], state["ticks"])
+        # What runs is looked for where it must be, what is left everywhere.
+        belonging = self._belonging(runtime, state, everywhere=not alive)
+        members = frozenset(belonging) - ({state["keeper_pid"]} if state else set())
         if state is None:
-            return Process()
-        alive = bool(state["pid"]) and keeper.is_alive(state["pid"], state["ticks"])
+            return Process(members=members)
         return Process(
             active=alive,
             pid=state["pid"] if alive else None,
@@ -50,6 +55,8 @@ class ProcessSupervisor:
             restarts=state["restarts"],
             failing=not alive and bool(state["detail"]),
             detail=state["detail"],
+            members=members,
+            ending=alive and bool(state.get("ending")),
         )
 
     def reload(self) -> None:
@@ -62,6 +69,7 @@ class ProcessSupervisor:
             make_folder(path, Owner(), 0o755)
         program = folder / "keeper.py"
         write_text(program, inspect.getsource(keeper), mode=0o644)
+        marker = keeper.marker(self._state_path(service.name))
         words = [sys.executable, "-I", str(program), self.definition_path(service.name), self._state_path(service.name)]
         # A session of its own and no descriptor of ours: it outlives the connection, and nobody waits for it.
         subprocess.Popen(
@@ -72,7 +80,7 @@ class ProcessSupervisor:
             cwd="/",
             start_new_session=True,
             close_fds=True,
-            env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"},
+            env={"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8", **marker},
         )
         up, _seen = until(lambda: self._state(service.name), lambda state: state is not None, _FIRST_LIFE)
         if not up:
@@ -80,20 +88,26 @@ class ProcessSupervisor:
 
     def stop(self, service: Service) -> None:
         state = self._state(service.name)
+        # Before anything ends: parents still tell whose children they are.
+        known = self._belonging(service.name, state, everywhere=True)
+        grace = float(service.stop_timeout)
         if state and keeper.is_alive(state["keeper_pid"], state["keeper_ticks"]):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(state["keeper_pid"], signal.SIGTERM)
-            gone, _seen = until(
+            keeper.send(state["keeper_pid"], state["keeper_ticks"], signal.SIGTERM)
+            until(
                 lambda: keeper.is_alive(state["keeper_pid"], state["keeper_ticks"]),
                 lambda alive: not alive,
-                service.stop_timeout + _KEEPER_GRACE,
+                grace + keeper.CHILD_GRACE + _KEEPER_GRACE,
             )
-            if not gone:
-                raise LlmError("stop_failed", f"Runtime {service.name}: its keeper {state['keeper_pid']} does not end.")
-        elif state and state["pid"]:
-            # The keeper was killed; what it started is in a group of its own.
-            keeper.end_group(state["pid"], state["ticks"], service.stop_timeout)
-        Path(self._state_path(service.name)).unlink(missing_ok=True)
+            # It has given the engine its time; what is still there, be it the keeper, is ended as it is.
+            grace = 0.0
+        elif state and not keeper.is_alive(state["pid"], state["ticks"]):
+            grace = min(grace, keeper.CHILD_GRACE)
+        left = keeper.end(lambda: self._belonging(service.name, state, everywhere=True), grace, known)
+        if left:
+            named = ", ".join(f"{pid} ({command_of(pid)})" for pid in sorted(left))
+            raise LlmError("stop_failed", f"Runtime {service.name}: process {named} does not end.")
+        for path in (self._state_path(service.name), f"{self._state_path(service.name)}.new"):
+            Path(path).unlink(missing_ok=True)
 
     def forget(self, runtime: str) -> None:
         log = Path(self._layout.log_file(runtime))
@@ -106,6 +120,8 @@ class ProcessSupervisor:
 
     def log(self, runtime: str, since: float) -> str:
         del since
+        # The keeper takes in what an engine said last before it notes that it has ended.
+        until(lambda: self._state(runtime), _is_noted, _LAST_WORDS)
         try:
             with open(self._layout.log_file(runtime), "rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_BYTES))
@@ -114,15 +130,46 @@ class ProcessSupervisor:
             return ""
         return text.rpartition(keeper.START_LINE)[2]
 
+    def _belonging(self, runtime: str, state: dict[str, t.Any] | None, *, everywhere: bool) -> dict[int, int]:
+        """Every process of the runtime with its start, its keeper included.
+
+        `everywhere` finds those too that got away from a keeper that was killed: by their session, and by the
+        variables that they inherited, which takes a look at every process of the host.
+        """
+        entries = keeper.table()
+        roots: set[int] = set()
+        if state:
+            for pid, ticks in ((state["keeper_pid"], state["keeper_ticks"]), (state["pid"], state["ticks"])):
+                if pid in entries and ticks is not None and entries[pid].ticks == ticks:
+                    roots.add(pid)
+        marked = keeper.marked(self._state_path(runtime), entries) if everywhere else set()
+        if state and state["pid"] and state["ticks"] is not None:
+            session = {entry.pid for entry in entries.values() if entry.session == state["pid"]}
+            # With its leader a session's number is its own. Without, it can be one that was opened later by somebody
+            # else, who left it too: then it is ours if one that carries our marker is in it.
+            if state["pid"] in roots or session & marked:
+                roots |= {pid for pid in session if entries[pid].ticks >= state["ticks"]}
+        found = keeper.with_descendants(roots | marked, entries) - keeper.ancestors(os.getpid(), entries)
+        return {pid: entries[pid].ticks for pid in found if entries[pid].state not in "ZX"}
+
     def _state_path(self, runtime: str) -> str:
         return f"{self._layout.run}/{runtime}.pid"
 
     def _state(self, runtime: str) -> dict[str, t.Any] | None:
+        """What the keeper wrote; None where there is nothing, or nothing that a keeper writes."""
         text = read_text(Path(self._state_path(runtime)))
         try:
-            return dict(json.loads(text)) if text else None
-        except ValueError:
+            state = dict(json.loads(text)) if text else None
+        except (ValueError, TypeError):
             return None
+        return state if state and set(state) >= _STATE_KEYS else None
+
+
+def _is_noted(state: dict[str, t.Any] | None) -> bool:
+    """Whether what became of the engine is in its keeper's state, or nobody is there to write it."""
+    if state is None or not state["pid"] or keeper.is_alive(state["pid"], state["ticks"]):
+        return True
+    return not keeper.is_alive(state["keeper_pid"], state["keeper_ticks"])
 
 
 def definition_text(

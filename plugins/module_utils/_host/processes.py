@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The host's process table: who listens on a port, what a process and its children use."""
+"""The host's process table: who listens on a port, what the processes of a runtime use."""
 
 from __future__ import annotations
 
+import os
+import socket
 import sys
+import time
 import typing as t
 from pathlib import Path
 
 from .._core.errors import LlmError
 from .._core.status import PortOwner
+from . import gpu, keeper
+from .connections import LISTEN, held, sockets
 
 try:
     import psutil
@@ -16,6 +21,13 @@ try:
     MISSING: str | None = None
 except ImportError as cause:
     MISSING = str(cause)
+
+# Pages that several processes map count once when they are worth the question, and while it takes no longer.
+_WORTH_SHARING = 64_000_000
+_SHARING_SECONDS = 0.2
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+# A port of this very host answers at once, or not at all.
+_CONNECT_SECONDS = 0.5
 
 
 def _library() -> t.Any:
@@ -26,6 +38,9 @@ def _library() -> t.Any:
 
 def family(pid: int) -> set[int]:
     """The process and all its descendants; empty when it is gone."""
+    entries = keeper.table()
+    if entries:
+        return keeper.with_descendants({pid}, entries)
     library = _library()
     try:
         process = library.Process(pid)
@@ -34,16 +49,61 @@ def family(pid: int) -> set[int]:
         return set()
 
 
-def memory_of(pid: int) -> int | None:
-    """Resident bytes of a process and its descendants; None when it is gone."""
+def _members(given: int | t.Collection[int] | None) -> t.Collection[int]:
+    if given is None:
+        return ()
+    return family(given) if isinstance(given, int) else given
+
+
+def memory_of(members: int | t.Collection[int]) -> int | None:
+    """Bytes that processes keep in memory together; None when none is there. A number stands for its family.
+
+    Resident bytes (RSS) are read at once, but count a page that is shared once for each process: workers that map
+    the same libraries or weights would count them over and over. Where two or more have much to share they are asked
+    for their proportional share (PSS), for which the kernel walks their pages, and only within a time limit.
+    """
+    resident: dict[int, int] = {}
+    sharing: list[int] = []
+    for pid in _members(members):
+        pages = keeper.read_proc(pid, "statm").split()
+        if len(pages) >= 3 and int(pages[1]):
+            resident[pid] = int(pages[1]) * _PAGE
+            if int(pages[2]) * _PAGE > _WORTH_SHARING:
+                sharing.append(pid)
+        elif not pages and not os.path.isdir("/proc/self"):
+            known = _resident_elsewhere(pid)
+            if known is not None:
+                resident[pid] = known
+    deadline = time.monotonic() + _SHARING_SECONDS
+    for pid in sharing if len(sharing) > 1 else ():
+        if time.monotonic() > deadline:
+            break
+        share = _proportional(pid)
+        if share is not None:
+            resident[pid] = share
+    return sum(resident.values()) if resident else None
+
+
+def resident(pid: int) -> int:
+    """Resident bytes of one process; 0 when it is gone."""
+    pages = keeper.read_proc(pid, "statm").split()
+    return int(pages[1]) * _PAGE if len(pages) > 1 else 0
+
+
+def _proportional(pid: int) -> int | None:
+    for line in keeper.read_proc(pid, "smaps_rollup").splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _resident_elsewhere(pid: int) -> int | None:
+    """On hosts without /proc."""
     library = _library()
-    total = None
-    for member in family(pid):
-        try:
-            total = (total or 0) + library.Process(member).memory_info().rss
-        except library.Error:
-            continue
-    return total
+    try:
+        return int(library.Process(pid).memory_info().rss)
+    except library.Error:
+        return None
 
 
 def total_memory() -> int:
@@ -61,24 +121,67 @@ def load() -> dict[str, float]:
     }
 
 
-def listener(port: int, *, besides: int | None) -> PortOwner | None:
-    """Who else listens on a TCP port: someone that is not `besides` nor a descendant of it."""
-    library = _library()
-    ours = family(besides) if besides else set()
-    for connection in library.net_connections(kind="tcp"):
-        if connection.status != library.CONN_LISTEN or connection.laddr.port != port:
-            continue
-        if connection.pid is None:
-            # Without root the host does not tell whose it is; with a process of ours it is most likely that.
-            if not ours:
-                return PortOwner(None, None)
-        elif connection.pid not in ours:
-            return PortOwner(connection.pid, _command(library, connection.pid))
+def listener(port: int, *, besides: int | t.Collection[int] | None) -> PortOwner | None:
+    """Who else listens on a TCP port: someone that is not one of the processes `besides`.
+
+    A number stands for its family.
+    """
+    for pid in holders(port, ours=_members(besides)):
+        return PortOwner(pid, command_of(pid) if pid is not None else None)
     return None
 
 
-def _command(library: t.Any, pid: int) -> str | None:
+def holders(port: int, *, ours: t.Collection[int] = ()) -> list[int | None]:
+    """The processes that listen on a TCP port and are none of `ours`; None for one that the host does not tell."""
+    seen = sockets(port)
+    if seen is None:
+        return _holders_elsewhere(port, ours)
+    listening = {each.inode for each in seen if each.state == LISTEN}
+    # Mostly it is ourselves, and nobody else has to be looked at.
+    own = held(ours, listening)
+    strange = listening - set(own.by)
+    if not strange:
+        return []
+    # Later ones inherit a socket from earlier ones: the lowest number is most likely the one that opened it.
+    others = held(sorted(keeper.table().keys() - set(ours)), strange)
+    found: list[int | None] = sorted(set(others.by.values()))
+    hidden = len(strange) > len(others.by)
+    # One that cannot be told from what of ours cannot be read is most likely ours.
+    return [*found, None] if hidden and (own.complete or not ours) else found
+
+
+def _holders_elsewhere(port: int, ours: t.Collection[int]) -> list[int | None]:
+    """On hosts without /proc: by the library, or by knocking where it may not tell."""
+    library = _library()
+    try:
+        found = {
+            connection.pid
+            for connection in library.net_connections(kind="tcp")
+            if connection.status == library.CONN_LISTEN and connection.laddr.port == port
+        }
+    except library.AccessDenied:
+        found = {None} if _answers(port) else set()
+    strange = found - set(ours)
+    told: list[int | None] = sorted(pid for pid in strange if pid is not None)
+    return [*told, None] if None in strange and not ours else told
+
+
+def _answers(port: int) -> bool:
+    for host in ("127.0.0.1", "::1"):
+        try:
+            socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def command_of(pid: int) -> str | None:
     """The program's name: arguments can hold secrets."""
+    entry = keeper.entry_of(pid)
+    if entry or MISSING is not None:
+        return entry.name if entry else None
+    library = _library()
     try:
         return str(library.Process(pid).name())
     except library.Error:
@@ -104,3 +207,16 @@ def started_at(pid: int) -> float | None:
         return float(library.Process(pid).create_time())
     except library.Error:
         return None
+
+
+def environment_of(pid: int) -> dict[str, str] | None:
+    """The variables that a process was started with; None where the host does not tell, or it is gone."""
+    text = keeper.read_proc(pid, "environ").decode("utf-8", "replace")
+    pairs = (line.partition("=") for line in text.split("\0"))
+    return {name: value for name, equals, value in pairs if equals} or None
+
+
+def vram_of(pids: t.Collection[int]) -> int | None:
+    """Bytes of GPU memory that processes hold together; None where no tool tells of any process."""
+    held = gpu.vram_by_pid()
+    return sum(held.get(pid, 0) for pid in pids) if held else None

@@ -6,16 +6,26 @@ from __future__ import annotations
 from .._core.errors import LlmError
 from .._core.layout import Layout
 from .._core.supervisor import Supervisor
+from .external import ExternalSupervisor
 from .place import has_systemd
 from .process import ProcessSupervisor
 from .systemd import Systemd
 
 
-def choose(wish: str, layout: Layout) -> Supervisor:
+def choose(wish: str, layout: Layout, port: int | None = None) -> Supervisor:
     """`auto` is systemd where it runs the host and we are root, `process` otherwise.
 
     A tree below a prefix has no account of its own, and units are the host's: it is kept by `process` only.
+    `external` is known by its port.
     """
+    if wish == "external":
+        if port is None:
+            raise LlmError(
+                "invalid_input",
+                "The supervisor external was asked for without a port.",
+                remedy="Set port to the one that it listens on.",
+            )
+        return ExternalSupervisor(layout, port)
     if wish == "systemd" and layout.prefixed:
         raise LlmError(
             "supervisor_failed",

@@ -3,16 +3,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import time
 
 from .._core.errors import LlmError
 from .._core.layout import Layout, unit_name
 from .._core.supervisor import Process, Service
-from .processes import started_at
+from . import keeper
+from .processes import command_of, started_at
+from .waiting import until
 
-_PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "Result", "ExecMainStatus")
+_PROPERTIES = ("ActiveState", "SubState", "MainPID", "NRestarts", "Result", "ExecMainStatus", "ControlGroup")
 _LOG_LINES = 200
+# Where a unit's group lies: cgroup v2 alone, v2 beside v1, and systemd's own tree of v1.
+CGROUP_ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified", "/sys/fs/cgroup/systemd")
+# Seconds: for an answer, for what systemd does besides the engine's grace, for killed processes to be gone.
+_ASK, _ACT, _GONE = 20.0, 180.0, 3.0
 
 
 class Systemd:
@@ -27,18 +35,20 @@ class Systemd:
         return self._layout.unit_file(runtime)
 
     def process(self, runtime: str) -> Process:
-        told = self._call("show", unit_name(runtime), f"--property={','.join(_PROPERTIES)}")
-        seen = dict(line.partition("=")[::2] for line in told.splitlines())
+        seen = self._properties(unit_name(runtime))
         pid = int(seen.get("MainPID") or 0)
-        active = seen.get("ActiveState") in ("active", "reloading", "deactivating") and pid > 0
-        failing = seen.get("ActiveState") == "failed" or seen.get("SubState") == "auto-restart"
+        state, step = seen.get("ActiveState"), seen.get("SubState")
+        active = state in ("active", "reloading", "deactivating") and pid > 0
+        detail = f"{seen.get('Result')}, exit status {seen.get('ExecMainStatus')}"
         return Process(
             active=active,
             pid=pid or None,
             started_at=started_at(pid) if active else None,
             restarts=int(seen.get("NRestarts") or 0),
-            failing=failing,
-            detail=f"{seen.get('Result')}, exit status {seen.get('ExecMainStatus')}",
+            failing=state == "failed" or step == "auto-restart",
+            detail=f"deactivating ({step})" if state == "deactivating" else detail,
+            members=cgroup_members(seen.get("ControlGroup") or ""),
+            ending=state == "deactivating",
         )
 
     def reload(self) -> None:
@@ -51,7 +61,7 @@ class Systemd:
         self._call("enable", "--quiet", unit)
         started = time.time()
         try:
-            self._call("restart", unit)
+            self._call("restart", unit, timeout=2 * service.stop_timeout + _ACT)
         except LlmError as failure:
             # systemctl only says that it failed; the journal says what.
             lines = self.log(service.name, started).strip().splitlines()
@@ -61,11 +71,19 @@ class Systemd:
     def stop(self, service: Service) -> None:
         unit = unit_name(service.name)
         self._call("disable", "--quiet", unit, may_fail=True)
+        # Asked before: systemd forgets the group of a unit that it takes for stopped.
+        group = self._properties(unit).get("ControlGroup") or ""
         # It fails for a unit that is not there, which is as well; what counts is that nothing runs.
-        self._call("stop", unit, may_fail=True)
-        left = self.process(service.name)
-        if left.active:
-            raise LlmError("stop_failed", f"Runtime {service.name}: process {left.pid} of {unit} does not end.")
+        self._call("stop", unit, may_fail=True, timeout=2 * service.stop_timeout + _ACT)
+
+        def look() -> frozenset[int]:
+            main = self.process(service.name)
+            return cgroup_members(group) | main.members | ({main.pid} if main.active and main.pid else set())
+
+        gone, left = until(look, lambda members: not members, _GONE)
+        if not gone:
+            named = ", ".join(f"{pid} ({command_of(pid)})" for pid in sorted(left))
+            raise LlmError("stop_failed", f"Runtime {service.name}: process {named} of {unit} does not end.")
         self._call("reset-failed", unit, may_fail=True)
 
     def forget(self, runtime: str) -> None:
@@ -83,9 +101,32 @@ class Systemd:
         done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30, errors="replace")
         return done.stdout
 
-    def _call(self, *words: str, may_fail: bool = False) -> str:
-        done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False)
+    def _properties(self, unit: str) -> dict[str, str]:
+        told = self._call("show", unit, f"--property={','.join(_PROPERTIES)}")
+        return dict(line.partition("=")[::2] for line in told.splitlines())
+
+    def _call(self, *words: str, may_fail: bool = False, timeout: float = _ASK) -> str:
+        try:
+            done = subprocess.run(["systemctl", *words], capture_output=True, text=True, check=False, timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise LlmError(
+                "supervisor_failed", f"systemctl {' '.join(words)} did not return within {timeout:.0f} s."
+            ) from None
         if done.returncode and not may_fail:
             said = done.stderr.strip().splitlines()
             raise LlmError("supervisor_failed", f"systemctl {' '.join(words)} failed: {said[0] if said else ''}")
         return done.stdout
+
+
+def cgroup_members(group: str) -> frozenset[int]:
+    """The processes of a control group and of those below it, but for ended ones that nobody reaped."""
+    found: set[int] = set()
+    if group in ("", "/"):
+        return frozenset()
+    for root in CGROUP_ROOTS:
+        for folder, _folders, files in os.walk(f"{root}{group}"):
+            if "cgroup.procs" in files:
+                with contextlib.suppress(OSError), open(f"{folder}/cgroup.procs", encoding="ascii") as file:
+                    found.update(int(line) for line in file if line.strip().isdigit())
+    # Of another PID namespace are those that stand as 0.
+    return frozenset(pid for pid in found if pid and keeper.start_ticks(pid) is not None)

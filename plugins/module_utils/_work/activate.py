@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Make a generation the one that serves, or leave the one before serving."""
+"""Make a generation the one that serves, or leave the one before serving.
+
+Every step is in the runtime's journal before it is begun, so that a run that is killed at any instant leaves word for
+the next one, which finishes what it left or goes back.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +11,22 @@ import time
 import typing as t
 from dataclasses import dataclass, replace
 
-from .._core.clock import written
-from .._core.engine import Engine, Health
+from .._core import journal
+from .._core.engine import Engine, Settings
 from .._core.errors import LlmError
 from .._core.generation import ACTIVE, FAILED, TRYING, Generation
-from .._core.proof import MAX_TOKENS, PROMPT, fault_in_facts, fault_in_tokens
-from .._core.supervisor import Process
-from .._host import processes
+from .._core.journal import Transaction
+from .._core.runtime import RuntimeSpec
 from .._host.configuration import Configuration
+from .._host.journal import Journal, Writing
 from .._host.os_errors import explain
-from .._host.waiting import until
+from .drain import drain
+from .other_runtimes import OtherRuntimes
+from .prove import Proven, prove
 from .runtime_place import RuntimePlace, configuration_of, settings_of
+from .wait_healthy import loading_time, wait_healthy
 
 Result = t.TypeVar("Result")
-
-# Generations that a rollback may return to.
-KEPT_GENERATIONS = 3
-# A model comes from the disk: seconds for a start grow by its size at this rate, in bytes a second.
-_LOADING_RATE = 50_000_000
-_LOG_LINES = 20
 
 
 @dataclass(frozen=True)
@@ -36,153 +37,246 @@ class Patience:
     proof: float
 
 
-@dataclass(frozen=True)
-class Proven:
-    """The generation as it serves, and the words it said to prove it."""
-
-    generation: Generation
-    reply: str | None
-
-
 class Activation:
-    """One transaction: write, restart, wait healthy, prove, commit; on any failure all the way back."""
+    """One transaction on one runtime; who uses it holds the runtime's lock."""
 
     def __init__(self, place: RuntimePlace, engine: Engine, patience: Patience) -> None:
         self._place = place
         self._engine = engine
         self._patience = patience
-        self.steps: list[dict[str, t.Any]] = []
+        self._others = OtherRuntimes(place.layout, place.name)
+        self._journal = Journal(place.layout, place.name)
+        self._writing: Writing | None = None
         self._step = ""
+        self._stopped: tuple[str, ...] = ()
+        self._going_back = False
+        self.steps: list[dict[str, t.Any]] = []
+        self.notes: list[str] = []
 
-    def activate(self, candidate: Generation, wanted: Configuration, previous: Generation | None) -> Proven:
+    def activate(
+        self, candidate: Generation, wanted: Configuration, previous: Generation | None, spec: RuntimeSpec
+    ) -> Proven:
         """Bring up `candidate` with the files `wanted`; `previous` is what serves now, if anything does."""
         place = self._place
         before = place.files.read()
         process = place.supervisor.process(place.name)
-        was_wanted = process.active or process.failing
+        was_up = process.active or process.failing
+        self._begin(previous, candidate, was_up)
+        outgoing = settings_of(previous) if previous else None
         try:
-            self._timed("write", lambda: self._write(candidate, wanted))
-            proven = self._bring_up(candidate)
+            if outgoing and process.active:
+                self._do(journal.DRAIN, lambda: self._drain(outgoing, spec))
+            if spec.exclusive:
+                self._stop_others()
+            self._do(journal.WRITE, lambda: self._write(candidate, wanted))
+            # A program that stays up while models come and go is started anew only when it is to run otherwise.
+            restart = not (self._engine.resident and process.active and before == wanted)
+            proven = self._bring_up(candidate, restart=restart, outgoing=outgoing)
         except (Exception, KeyboardInterrupt) as failure:
             # Whatever it is, a full disk or an interrupt: the runtime must not stay half changed.
-            raise self._roll_back(_as_error(failure), candidate, before, previous, start=was_wanted) from failure
-        self._timed("commit", lambda: self._commit(proven.generation))
+            raise self._roll_back(_as_error(failure), candidate, previous, start=was_up) from failure
+        self._do(journal.COMMIT, lambda: self._commit(proven.generation, spec.keep_generations))
+        self._end(journal.COMMITTED)
         return proven
 
-    def restart(self, generation: Generation) -> Proven:
-        """Start anew what is configured already, wait for it and prove it."""
-        proven = self._bring_up(generation)
+    def restart(self, generation: Generation, *, anew: bool = True) -> Proven:
+        """Have what is configured already serve again, and prove it: by a new start, or first without one.
+
+        A program that stays up while models come and go may only have to load the model again.
+        """
+        self._begin(generation, generation, was_up=True)
+        anew = anew or not self._place.supervisor.process(self._place.name).active
+        try:
+            try:
+                proven = self._bring_up(generation, restart=anew, outgoing=settings_of(generation))
+            except LlmError:
+                if anew:
+                    raise
+                proven = self._bring_up(generation, restart=True, outgoing=None)
+        except LlmError as failure:
+            self._end(journal.GIVEN_UP, why=failure.what)
+            raise
+        self._place.generations.write(proven.generation)
+        self._end(journal.COMMITTED)
+        return proven
+
+    def wake(self, generation: Generation) -> Proven:
+        """Have a runtime that sleeps be ready again, with sane tokens."""
+        settings = settings_of(generation)
+        endpoint = self._place.endpoint(self._engine, settings)
+        self._timed("wake", lambda: self._engine.wake(endpoint, settings))
+        started = time.time()
+        self._timed(
+            journal.WAIT,
+            lambda: wait_healthy(self._place, self._engine, generation, started, self._patience.start),
+        )
+        proven = self.prove(generation)
         self._place.generations.write(proven.generation)
         return proven
 
     def prove(self, generation: Generation) -> Proven:
         """Ask a running runtime for its proof, at the level its generation asks for."""
-        level = generation.spec["proof"]
-        if level == "none":
-            return Proven(generation, None)
-        settings = settings_of(generation)
-        endpoint = self._place.endpoint(self._engine, settings)
-        fault = fault_in_facts(self._engine.served(endpoint, settings), settings)
-        if fault:
-            raise LlmError("proof_failed", f"it answers, but {fault}.")
-        rate, reply = None, None
-        if level == "tokens":
-            completion = self._engine.complete(
-                endpoint, settings.served_names[0], PROMPT, max_tokens=MAX_TOKENS, timeout=self._patience.proof
-            )
-            fault = fault_in_tokens(completion)
-            if fault:
-                raise LlmError("proof_failed", f"it answers, but {fault}.")
-            rate, reply = completion.tokens_per_second, completion.text
-        proof = {"level": level, "at": written(time.time()), "ok": True, "tokens_per_second": rate}
-        return Proven(replace(generation, proof=proof), reply)
+        return self._timed(journal.PROVE, lambda: prove(self._place, self._engine, generation, self._patience.proof))
+
+    def recover(self, left: Transaction, *, finish: bool, start: bool) -> str:
+        """End what a killed run left: finish it if that is wished and possible, else go back; says what was done.
+
+        `start` is whether the runtime is meant to be up when this is done.
+        """
+        place = self._place
+        self._writing = self._journal.resume(left)
+        self._stopped = left.stopped
+        candidate = place.generations.find(left.to_generation)
+        previous = place.generations.find(left.from_generation)
+        told = f"An activation of generation {left.to_generation} was interrupted at step '{left.step}'"
+        if not left.touched:
+            self._end(journal.ROLLED_BACK, why="interrupted")
+            return f"{told}, before anything was changed."
+        if finish and start and left.has_written and candidate:
+            try:
+                proven = self._finish(candidate, previous)
+            except LlmError:
+                pass
+            else:
+                self._do(journal.COMMIT, lambda: self._commit(proven.generation, _kept(candidate)))
+                self._end(journal.COMMITTED)
+                return f"{told}; it was finished."
+        self._do(journal.ROLL_BACK, lambda: self._go_back(candidate, previous, start=start and left.was_up))
+        if candidate and candidate is not previous and candidate.status == TRYING:
+            place.generations.write(replace(candidate, status=FAILED, reason=f"interrupted at step '{left.step}'"))
+        self._end(journal.ROLLED_BACK, why="interrupted")
+        return f"{told}; {_after(previous, start=start and left.was_up) or 'what it had written was removed.'}"
 
     # --- steps ---
 
+    def _begin(self, previous: Generation | None, candidate: Generation, was_up: bool) -> None:
+        self._writing = self._journal.begin(
+            from_generation=previous.number if previous else None, to_generation=candidate.number, was_up=was_up
+        )
+
+    def _drain(self, outgoing: Settings, spec: RuntimeSpec) -> None:
+        left = drain(self._place, self._engine, self._place.endpoint(self._engine, outgoing), spec)
+        if left:
+            self.notes.append(left)
+
+    def _stop_others(self) -> None:
+        self._stopped = self._others.running()
+        if self._stopped:
+            self._do(journal.STOP_OTHERS, lambda: self._others.stop(self._stopped), stopped=list(self._stopped))
+            self.notes.append(f"Stopped for it: {', '.join(self._stopped)}.")
+
     def _write(self, candidate: Generation, wanted: Configuration) -> None:
-        self._place.generations.write(replace(candidate, status=TRYING))
-        self._place.files.write(wanted)
-        self._place.supervisor.reload()
-
-    def _bring_up(self, generation: Generation) -> Proven:
-        started = time.time()
-        self._timed("restart", lambda: self._place.supervisor.start(self._place.service))
-        self._timed("wait healthy", lambda: self._wait_healthy(generation, started))
-        return self._timed("prove", lambda: self.prove(generation))
-
-    def _wait_healthy(self, generation: Generation, started: float) -> None:
         place = self._place
+        place.generations.write(replace(candidate, status=TRYING))
+        place.files.set_secrets_aside()
+        place.files.write(wanted)
+        place.supervisor.reload()
+
+    def _bring_up(self, generation: Generation, *, restart: bool, outgoing: Settings | None) -> Proven:
+        place = self._place
+        started = time.time()
+        if restart:
+            self._do(journal.RESTART, lambda: place.supervisor.start(place.service))
+        self._do(
+            journal.WAIT,
+            lambda: wait_healthy(place, self._engine, generation, started, self._patience.start),
+        )
+        if self._engine.resident:
+            self._do(journal.LOAD, lambda: self._load(generation, outgoing))
+        return self._do(journal.PROVE, lambda: prove(place, self._engine, generation, self._patience.proof))
+
+    def _load(self, generation: Generation, outgoing: Settings | None) -> None:
         settings = settings_of(generation)
-        endpoint = place.endpoint(self._engine, settings)
-        deadline = self._patience.start + generation.model.size_bytes / _LOADING_RATE
+        endpoint = self._place.endpoint(self._engine, settings)
+        if outgoing and outgoing.model_path:
+            # Its memory is what the new one was counted to fit in.
+            self._engine.release(endpoint, outgoing, settings.served_names)
+        if settings.model_path:
+            self._engine.load(endpoint, settings, loading_time(generation.model.size_bytes, self._patience.start))
 
-        def look() -> tuple[Process, Health]:
-            return place.supervisor.process(place.name), self._engine.health(endpoint)
+    def _commit(self, generation: Generation, keep: int) -> None:
+        place = self._place
+        place.generations.write(replace(generation, status=ACTIVE))
+        place.files.drop_secrets_aside()
+        place.generations.keep_newest(keep)
 
-        def settled(seen: tuple[Process, Health]) -> bool:
-            process, health = seen
-            return not process.active or process.restarts > 0 or health.state == "ready"
-
-        done, (process, health) = until(look, settled, deadline)
-        if done and process.active and not process.restarts:
-            stranger = processes.listener(settings.port, besides=process.pid)
-            if stranger:
-                raise LlmError("port_in_use", f"port {settings.port} is held by {stranger}.")
-            return
-        log = place.supervisor.log(place.name, started)
-        last = log.strip().splitlines()[-_LOG_LINES:]
-        if not done:
-            raise LlmError(
-                "timeout", f"it was not ready after {deadline:.0f} s: {health.said or health.state}.", log=last
-            )
-        meaning = self._engine.meaning(log)
-        if meaning:
-            raise LlmError(meaning.reason, f"{meaning.sentence}.", log=last)
-        said = last[-1] if last else "it said nothing"
-        raise LlmError("start_failed", f"the engine ended ({process.detail or 'at once'}): {said}", log=last)
-
-    def _commit(self, generation: Generation) -> None:
-        self._place.generations.write(replace(generation, status=ACTIVE))
-        self._place.generations.keep_newest(KEPT_GENERATIONS)
+    # --- going back ---
 
     def _roll_back(
         self,
         failure: LlmError,
         candidate: Generation,
-        before: Configuration,
         previous: Generation | None,
         *,
         start: bool,
     ) -> LlmError:
         place = self._place
-        step, subject = self._step, f"Runtime {place.name}: model {candidate.model.name} was not activated"
+        step = self._step
+        subject = f"Runtime {place.name}: model {candidate.model.name} was not activated"
         what = f"{subject}, step '{step}' failed: {failure.what}"
+        details = {**failure.details, "steps": self.steps, "rolled_back": False, "changed": False}
+        if step == journal.DRAIN:
+            self._end(journal.ROLLED_BACK, why=failure.what)
+            return LlmError(failure.reason, what, remedy=failure.remedy, **details)
+        details["changed"] = True
         try:
-            self._timed("roll back", lambda: self._restore(before, previous, start=start))
+            self._do(journal.ROLL_BACK, lambda: self._go_back(candidate, previous, start=start))
             # A record of the failure is worth less than the runtime: it comes after.
             place.generations.write(replace(candidate, status=FAILED, reason=f"{step}: {failure.what}"))
             after = _after(previous, start=start)
+            self._end(journal.ROLLED_BACK, why=failure.what)
             remedy = " ".join(word for word in (after, failure.remedy) if word)
-            rolled_back = True
+            details["rolled_back"] = True
         except (LlmError, OSError) as second:
             remedy = f"Going back failed too: {second}"
-            rolled_back = False
-        details = {**failure.details, "steps": self.steps, "rolled_back": rolled_back, "changed": True}
         return LlmError(failure.reason, what, remedy=remedy, **details)
 
-    def _restore(self, before: Configuration, previous: Generation | None, *, start: bool) -> None:
+    def _go_back(self, candidate: Generation | None, previous: Generation | None, *, start: bool) -> None:
         """Back to the generation before, from its record: what is on the disk may be left of an interrupted run."""
+        self._going_back = True
         place = self._place
+        outgoing = settings_of(candidate) if candidate else None
         if previous is None:
+            if self._engine.resident and outgoing and place.supervisor.process(place.name).active:
+                self._engine.release(place.endpoint(self._engine, outgoing), outgoing, ())
             place.supervisor.stop(place.service)
             place.files.remove()
+            place.supervisor.reload()
         else:
-            place.files.write(configuration_of(previous, place.layout, before.secrets))
-        place.supervisor.reload()
-        if previous is not None and start:
-            self._bring_up(previous)
-        elif previous is not None:
-            place.supervisor.stop(place.service)
+            before = place.files.read()
+            wanted = configuration_of(previous, place.layout, place.files.secrets_before())
+            place.files.write(wanted)
+            place.supervisor.reload()
+            process = place.supervisor.process(place.name)
+            if start:
+                restart = not (self._engine.resident and process.active and before == wanted)
+                self._bring_up(previous, restart=restart, outgoing=outgoing)
+            else:
+                place.supervisor.stop(place.service)
+        place.files.drop_secrets_aside()
+        if self._stopped:
+            self._others.start(self._stopped, self._patience.start)
+
+    def _finish(self, candidate: Generation, previous: Generation | None) -> Proven:
+        """Go on with the files that are written."""
+        place = self._place
+        process = place.supervisor.process(place.name)
+        restart = not process.active or not place.runs(candidate, process)
+        return self._bring_up(candidate, restart=restart, outgoing=settings_of(previous) if previous else None)
+
+    # --- telling ---
+
+    def _do(self, step: str, act: t.Callable[[], Result], **details: t.Any) -> Result:
+        """Announce a step, take it, time it. Steps on the way back are all part of that one."""
+        if self._writing and not self._going_back:
+            self._writing.note(step, **details)
+        return self._timed(step, act)
+
+    def _end(self, how: str, **details: t.Any) -> None:
+        if self._writing:
+            seconds = {step["step"]: step["seconds"] for step in self.steps}
+            self._writing.note(how, seconds=seconds, **details)
+        self._writing = None
 
     def _timed(self, step: str, act: t.Callable[[], Result]) -> Result:
         self._step = step
@@ -191,6 +285,10 @@ class Activation:
             return act()
         finally:
             self.steps.append({"step": step, "seconds": round(time.monotonic() - started, 3)})
+
+
+def _kept(generation: Generation) -> int:
+    return int(generation.spec.get("keep_generations") or 1)
 
 
 def _as_error(failure: BaseException) -> LlmError:

@@ -6,20 +6,26 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from .._core.engine import Endpoint, Engine, Health, Served, Settings
+from .._core import clock
+from .._core.engine import BROKEN, READY, REFUSED, Endpoint, Engine, Health, Served, Settings
 from .._core.environment_file import render
 from .._core.errors import LlmError
 from .._core.generation import Generation
+from .._core.gpu import summed
 from .._core.layout import Layout, unit_name
 from .._core.status import Observation
-from .._core.supervisor import Service, Supervisor
-from .._host import processes
+from .._core.supervisor import Process, Service, Supervisor
+from .._host import gpu, processes
 from .._host.configuration import Configuration, ConfigurationFiles
 from .._host.durable import read_text
 from .._host.generations import Generations
+from .._host.journal import Journal
 from .._host.keeper import parse_environment
 from .._host.ownership import owner_of
+from .._host.supervisors import choose
 
+# Seconds after its start from which a runtime that does not answer is looked at twice.
+_SETTLED = 30.0
 _HEADING = "Written by llmops.fleet at activation; changes by hand are lost."
 
 
@@ -34,6 +40,11 @@ class RuntimePlace:
         self.generations = Generations(layout, name)
         self.files = ConfigurationFiles(layout, name, supervisor.definition_path(name), owner_of(layout.user))
 
+    def runs(self, generation: Generation, process: Process) -> bool:
+        """Whether the process was started with what the generation says; True where that cannot be seen."""
+        variables = processes.environment_of(process.pid) if process.pid else None
+        return variables is None or generation.environment.items() <= variables.items()
+
     @property
     def unit(self) -> str | None:
         return unit_name(self.name) if self.supervisor.name == "systemd" else None
@@ -47,13 +58,17 @@ class RuntimePlace:
     ) -> Observation:
         """Look once, within seconds, whatever state it is in."""
         process = self.supervisor.process(self.name)
-        health, served, fault = Health("refused"), None, None
+        health, served, fault = Health(REFUSED), None, None
         if process.active and settings:
             endpoint = self.endpoint(engine, settings)
             health = engine.health(endpoint)
-            if health.state == "ready":
+            if health.state in (REFUSED, BROKEN) and _has_settled(process):
+                # One slow answer is no fault: whoever looks again and again must not see it blink.
+                health = engine.health(endpoint)
+            if health.state == READY:
                 served, fault = _served(engine, endpoint, settings)
-        memory = processes.memory_of(process.pid) if process.active and process.pid else None
+        memory = processes.memory_of(process.members) if process.active else None
+        vram = processes.vram_of(process.members) if process.active else None
         return Observation(
             generation=generation,
             process=process,
@@ -63,12 +78,33 @@ class RuntimePlace:
             memory_bytes=memory,
             memory_percent=100 * memory / processes.total_memory() if memory is not None else None,
             port=port,
-            port_owner=processes.listener(port, besides=process.pid),
+            port_owner=processes.listener(port, besides=process.members),
             supervisor=self.supervisor.name,
             unit=self.unit,
             now=time.time(),
             fault=fault,
+            vram_bytes=vram,
+            vram_percent=summed(gpu.gpus())["vram_usage_percent"] if vram is not None else None,
+            running=self._running(generation, process),
+            left=Journal(self.layout, self.name).pending(),
+            proven_at=clock.read(str(generation.proof.get("at"))) if generation else None,
         )
+
+    def _running(self, generation: Generation | None, process: Process) -> int | None:
+        """The number of the generation that the process was started with, the active one first."""
+        if generation is None or not process.active or not process.pid:
+            return None
+        variables = processes.environment_of(process.pid)
+        if variables is None:
+            return None
+        for known in (generation, *self.generations.all()):
+            if known.environment.items() <= variables.items():
+                return known.number
+        return None
+
+
+def _has_settled(process: Process) -> bool:
+    return process.started_at is not None and time.time() - process.started_at > _SETTLED
 
 
 def _served(engine: Engine, endpoint: Endpoint, settings: Settings) -> tuple[Served | None, str | None]:
@@ -78,14 +114,27 @@ def _served(engine: Engine, endpoint: Endpoint, settings: Settings) -> tuple[Ser
         return None, failure.what
 
 
+def place_of(generation: Generation, layout: Layout) -> RuntimePlace:
+    """The place of a runtime as a generation of it has it."""
+    spec = generation.spec
+    supervisor = choose(str(spec["supervisor"]), layout, port=int(spec["port"]))
+    return RuntimePlace(generation.runtime, layout, supervisor, int(spec["stop_timeout"]))
+
+
 def configuration_of(generation: Generation, layout: Layout, secrets: str | None) -> Configuration:
     """The files that make a generation the one that serves; secrets are not part of its record."""
     return Configuration(
         definition=generation.definition,
         environment=render(generation.environment, _HEADING),
         secrets=secrets,
-        engine_folder=f"{layout.engines}/{generation.engine}/{generation.engine_version}",
+        engine_folder=_engine_folder(generation, layout),
     )
+
+
+def _engine_folder(generation: Generation, layout: Layout) -> str | None:
+    if generation.spec.get("supervisor") == "external":
+        return None
+    return f"{layout.engines}/{generation.engine}/{generation.engine_version}"
 
 
 def settings_of(generation: Generation) -> Settings:
@@ -98,4 +147,5 @@ def settings_of(generation: Generation) -> Settings:
         port=int(spec["port"]),
         context_length=int(spec["context_length"]),
         options=spec["options"],
+        digest=generation.model.revision if not generation.model.folder else "",
     )

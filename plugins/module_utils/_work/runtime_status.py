@@ -6,13 +6,13 @@ from __future__ import annotations
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
+from .._core.generation import Generation
 from .._core.outcome import Outcome
 from .._core.status import judge, record
 from .._engines.registry import engine_named
 from .._host.generations import Generations, runtime_names
 from .._host.place import layout_here
-from .._host.supervisors import choose
-from .runtime_place import RuntimePlace, settings_of
+from .runtime_place import RuntimePlace, place_of, settings_of
 
 
 class RuntimeStatusTask:
@@ -38,6 +38,24 @@ class RuntimeStatusTask:
         if generation is None:
             return None
         engine = engine_named(generation.engine)
-        place = RuntimePlace(name, self._layout, choose(str(generation.spec["supervisor"]), self._layout), 0)
+        place = place_of(generation, self._layout)
         seen = place.observe(generation, engine, settings_of(generation), int(generation.spec["port"]))
-        return record(name, seen, judge(seen))
+        return {**record(name, seen, judge(seen)), "generations": _kept(place, generation)}
+
+
+def _kept(place: RuntimePlace, serving: Generation) -> list[dict[str, t.Any]]:
+    """The generations that a rollback may return to and those that failed since, newest first."""
+    return [
+        {
+            "number": record.number,
+            "time": record.time,
+            "status": record.status,
+            "serving": record.number == serving.number,
+            "model": record.model.name or None,
+            "revision": record.model.revision,
+            "engine_version": record.engine_version,
+            "restores": record.restores,
+            "reason": record.reason or None,
+        }
+        for record in place.generations.all()
+    ]

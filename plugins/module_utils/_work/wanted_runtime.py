@@ -12,7 +12,7 @@ from .._core.clock import written
 from .._core.engine import Engine, Settings
 from .._core.environment_file import render
 from .._core.errors import LlmError
-from .._core.generation import TRYING, Generation, ModelIdentity
+from .._core.generation import NO_MODEL, TRYING, Generation, ModelIdentity
 from .._core.layout import Layout
 from .._core.model import InstalledModel
 from .._core.runtime import RuntimeSpec
@@ -29,11 +29,15 @@ _SECRETS_HEADING = "Written by llmops.fleet. Secrets of this runtime; changes by
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be: the spec, its generation (not yet numbered as active) and the files that make it so."""
+    """What is to be: the spec, its generation (not yet numbered as active) and the files that make it so.
+
+    `record` is the model as the store has it; None where there is none, or it is not in the manifest any more.
+    """
 
     spec: RuntimeSpec
     candidate: Generation
     files: Configuration
+    record: InstalledModel | None = None
 
 
 def want(
@@ -48,16 +52,18 @@ def want(
 
     Raises `model_missing`, `model_unsuitable` or `engine_missing` before anything is touched.
     """
-    model = _model(spec, store)
     subject = f"Runtime {spec.name}"
-    try:
-        model_path = engine.model_path(model)
-    except LlmError as failure:
-        raise failure.about(subject) from None
+    identity, model = NO_MODEL, None
+    if spec.model:
+        model = _model(spec, store)
+        try:
+            identity = _identity(model, engine.model_path(model))
+        except LlmError as failure:
+            raise failure.about(subject) from None
     folder = f"{place.layout.engines}/{spec.engine}/{spec.engine_version}"
-    if not os.access(f"{folder}/{engine.executable}", os.X_OK):
+    if place.supervisor.name != "external" and not os.access(f"{folder}/{engine.executable}", os.X_OK):
         raise LlmError("engine_missing", f"{subject}: the engine's program {folder}/{engine.executable} is not there.")
-    settings = Settings(model_path, spec.served_names, spec.host, spec.port, spec.context_length, spec.options)
+    settings = Settings(identity.path, spec.served_names, spec.host, spec.port, spec.context_length, spec.options)
     variables = {**engine.environment(settings), **spec.environment}
     definition = _definition(spec, engine, params, place, active)
     candidate = Generation(
@@ -67,14 +73,14 @@ def want(
         status=TRYING,
         engine=spec.engine,
         engine_version=spec.engine_version,
-        model=_identity(model, model_path),
+        model=identity,
         served_names=spec.served_names,
         spec=spec.as_dict(),
         environment=variables,
         definition=definition,
     )
     files = configuration_of(candidate, place.layout, _secrets(engine, params, place))
-    return Wanted(spec, candidate, files)
+    return Wanted(spec, candidate, files, model)
 
 
 def _model(spec: RuntimeSpec, store: Store) -> InstalledModel:
@@ -102,6 +108,8 @@ def _definition(
     place: RuntimePlace,
     active: Generation | None,
 ) -> str:
+    if place.supervisor.name == "external":
+        return "Somebody else runs this; it is only watched, and told what to load.\n"
     if place.supervisor.name == "systemd":
         text = params.get("unit") or (active.definition if active else None)
         if not text:

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""TCP sockets of a port, whose they are, and how many clients are connected."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+# proc(5), /proc/net/tcp: the states that matter here.
+LISTEN, _ESTABLISHED = "0A", "01"
+
+
+class Socket(t.NamedTuple):
+    """One socket with our port at its near end; `inode` is 0 while no process has accepted it."""
+
+    state: str
+    inode: int
+
+
+def sockets(port: int) -> list[Socket] | None:
+    """The sockets of a port in this network namespace; None where the host has no such table."""
+    found: list[Socket] = []
+    there = False
+    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            with open(path, encoding="ascii", errors="replace") as file:
+                lines = file.readlines()
+        except OSError:
+            continue
+        there = True
+        needle = f":{port:04X} "
+        for line in lines:
+            if needle in line:
+                cells = line.split()
+                if cells[1].endswith(needle[:-1]):
+                    found.append(Socket(cells[3], int(cells[9])))
+    return found if there else None
+
+
+class Held(t.NamedTuple):
+    """Which process has which socket; `complete` says that all of the processes could be asked."""
+
+    by: dict[int, int]
+    complete: bool
+
+
+def held(pids: t.Iterable[int], inodes: t.Collection[int]) -> Held:
+    """Look for sockets among the descriptors of processes, and stop as soon as each is found."""
+    wanted = {f"socket:[{inode}]": inode for inode in inodes if inode}
+    found: dict[int, int] = {}
+    complete = True
+    for pid in pids:
+        if len(found) == len(wanted):
+            break
+        folder = f"/proc/{pid}/fd"
+        try:
+            names = os.listdir(folder)
+        except PermissionError:
+            complete = False
+            continue
+        except OSError:
+            continue
+        for name in names:
+            try:
+                target = os.readlink(f"{folder}/{name}")
+            except OSError:
+                continue
+            if target in wanted:
+                found.setdefault(wanted[target], pid)
+    return Held(found, complete)
+
+
+def established(port: int, members: t.Collection[int] | None = None) -> int | None:
+    """How many clients are connected to a port, those that wait to be accepted included; None where nobody knows.
+
+    With `members`, only connections to these processes count. Those whose descriptors are not ours to read count all:
+    what is connected to the port of a runtime is connected to it. A connection that is kept open and idle counts too.
+    """
+    seen = sockets(port)
+    if seen is None:
+        return None
+    inodes = [socket.inode for socket in seen if socket.state == _ESTABLISHED]
+    if members is None:
+        return len(inodes)
+    ours = held(members, inodes)
+    if not ours.complete:
+        return len(inodes)
+    return sum(1 for inode in inodes if not inode or inode in ours.by)
