@@ -82,7 +82,7 @@ def needs(
 
 def usual_token_bytes(parameters: float) -> float:
     """Bytes of cache that a token takes at 16 bits in a usual model of so many weights (7e9)."""
-    return _TOKEN_BYTES * (parameters / 1e9) ** 0.5
+    return float(_TOKEN_BYTES * (parameters / 1e9) ** 0.5)
 
 
 def bits_of(quantization: str | None) -> float | None:

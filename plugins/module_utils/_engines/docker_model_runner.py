@@ -23,10 +23,11 @@ from .._api.docker_model_runner import (
     normal_reference,
     spelled_reference,
 )
-from .._core.engine import BROKEN, LOADING, READY, REFUSED, Completion, Endpoint, Health, Meaning, Served, Settings
+from .._core.engine import BROKEN, READY, REFUSED, Completion, Endpoint, Health, Meaning, Served, Settings
 from .._core.errors import LlmError
 from .._core.model import InstalledModel
 from .._core.traits import GGUF, SAFETENSORS, Traits
+from .resident import Resident
 from .single_model import meaning_of
 
 # Seconds for a question to a runner on the same host.
@@ -70,7 +71,7 @@ _MEANINGS = (
 )
 
 
-class DockerModelRunner:
+class DockerModelRunner(Resident):
     """The runner of Docker Desktop or Docker Engine, run by Docker, or `dmr serve`, run as a unit of ours.
 
     `dmr serve` listens on every interface and knows no key: `host` cannot change that, only a firewall can. Of the
@@ -84,7 +85,6 @@ class DockerModelRunner:
     # It asks for none; a proxy in front of it may.
     api_key_variable = "LLM_API_KEY"
     write_execute_memory = False
-    resident = True
     sleep_levels: tuple[int, ...] = (1,)
     option_types: t.Mapping[str, str] = {"keep_alive": "str", "models_path": "str", "runtime_flags": "str"}
 
@@ -119,21 +119,15 @@ class DockerModelRunner:
         return f"it answers with text from GGUF and safetensors files only, and these are {traits.format}"
 
     def health(self, endpoint: Endpoint) -> Health:
-        client = _client(endpoint)
+        """Of the runner; whether the model is in memory is told by `served`."""
         try:
-            stranger = client.stranger()
-            running = [] if stranger else client.running()
+            stranger = _client(endpoint).stranger()
         except LlmError as failure:
             return Health(REFUSED if failure.reason == "unreachable" else BROKEN, failure.what)
-        if stranger:
-            return Health(BROKEN, stranger)
-        # A runner of which nothing can answer yet; beside a model that can, another one may well be loading.
-        if running and all(entry.loading for entry in running):
-            return Health(LOADING, f"{', '.join(entry.model for entry in running)} is being loaded")
-        return Health(READY)
+        return Health(BROKEN, stranger) if stranger else Health(READY)
 
     def served(self, endpoint: Endpoint, settings: Settings) -> Served:
-        """The memory is 0 while the model is not in it: the first request brings it back."""
+        """How much memory it takes is not told. What loads counts as awake: requests wait for it."""
         client = _client(endpoint)
         try:
             models, running = client.models(), client.running()
@@ -147,17 +141,18 @@ class DockerModelRunner:
         if not settings.model_path:
             return Served(tuple(normal_reference(tag) for known in models for tag in known.tags), None, None)
         names = [name for name in settings.served_names if model and model.is_called(name)]
+        # What else clients can call it by.
         for tag in model.tags if model else ():
             if not any(normal_reference(name) == normal_reference(tag) for name in names):
                 names.append(normal_reference(tag))
         first = next((known for known in models if known.is_called(settings.served_names[0])), None)
-        copies = [entry for entry in running if model in _owners(entry, models)]
+        copies = [entry for entry in running if model and model.id in [owner.id for owner in _owners(entry, models)]]
         return Served(
             tuple(names),
             settings.model_path if model else None,
             context,
             digest=first.id if first else None,
-            memory_bytes=None if copies else 0,
+            asleep=bool(model) and not copies,
             faults=tuple(_faults(models, running, copies, model, settings)),
         )
 
@@ -358,7 +353,7 @@ def _put_out(client: DockerModelRunnerApi, settings: Settings) -> None:
         if not left:
             return
         busy = any(entry.loading or entry.in_use for entry in left)
-        return
+        futile = 0 if busy or went else futile + 1
         if futile > 1 or time.monotonic() >= deadline:
             why = (
                 "it is loading or in use all the time"

@@ -11,6 +11,7 @@ from .._api import openai
 from .._api.http_client import get_json
 from .._core.engine import BROKEN, LOADING, READY, REFUSED, SLEEPING, Endpoint, Health, Served, Settings
 from .._core.errors import LlmError
+from .._core.fit import Fit, Room, fit, gpu_share, need_of
 from .._core.model import InstalledModel
 from .._core.runtime import is_true
 from .._core.traits import GGUF, Traits
@@ -120,6 +121,18 @@ class LlamaCpp(SingleModel):
         if traits.format not in (None, GGUF):
             return f"it reads GGUF files only, and these are {traits.format}"
         return None
+
+    def fit(self, traits: Traits, settings: Settings, room: Room) -> Fit:
+        options = settings.options
+        layers = options.get("n_gpu_layers")
+        need = need_of(
+            traits,
+            context=settings.context_length,
+            parallel=int(options.get("parallel") or 1),
+            share=gpu_share(traits.layers, int(layers) if layers is not None else None, gpu=room.vram is not None),
+        )
+        # Without a number of layers it leaves in RAM what the GPU has no room for.
+        return fit(need, room, spills=layers is None)
 
     def health(self, endpoint: Endpoint) -> Health:
         status, body = get_json(f"{endpoint.url}/health", timeout=_LOOK)

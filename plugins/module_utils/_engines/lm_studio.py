@@ -19,6 +19,7 @@ from .._core.errors import LlmError
 from .._core.model import InstalledModel
 from .._core.runtime import is_true
 from .._core.traits import GGUF, Traits
+from .resident import Resident
 from .single_model import meaning_of
 
 # Seconds for a question to a server on the same host, and for an instance to be gone.
@@ -41,7 +42,7 @@ _MEANINGS = (
 )
 
 
-class LmStudio:
+class LmStudio(Resident):
     """One server, started by its user: `supervisor: external`.
 
     Options: `executable` is its command `lms`, where it is in no usual place; `flash_attention` goes with the model.
@@ -52,7 +53,6 @@ class LmStudio:
     default_port = 1234
     api_key_variable = "LM_API_TOKEN"
     write_execute_memory = False
-    resident = True
     sleep_levels: tuple[int, ...] = (1,)
     option_types: t.Mapping[str, str] = {"executable": "str", "flash_attention": "bool"}
 
@@ -93,7 +93,7 @@ class LmStudio:
         return Health(BROKEN, stranger) if stranger else Health(READY)
 
     def served(self, endpoint: Endpoint, settings: Settings) -> Served:
-        """The memory is 0 while the model is not in it. No digest is told, by any question."""
+        """Neither a digest nor what a model takes in memory is told, by any question."""
         models = _asked(endpoint)
         if not settings.model_path:
             return Served(tuple(instance.id for model in models for instance in model.instances), None, None)
@@ -104,7 +104,7 @@ class LmStudio:
             tuple(instance.id for instance in instances),
             settings.model_path if instances else None,
             first.context_length or None if first else None,
-            memory_bytes=None if instances else 0,
+            asleep=model is not None and not instances,
             faults=tuple(_faults(models, model, settings)),
         )
 

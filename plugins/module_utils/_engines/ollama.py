@@ -19,6 +19,7 @@ from .._core.errors import LlmError
 from .._core.model import InstalledModel
 from .._core.runtime import is_true
 from .._core.traits import Traits
+from .resident import Resident
 from .single_model import meaning_of
 
 # Seconds for a look at a daemon on the same host.
@@ -58,7 +59,7 @@ _MEANINGS = (
 )  # fmt: skip
 
 
-class Ollama:
+class Ollama(Resident):
     """Names of options are those of the daemon's variables, in small letters and without `OLLAMA_`.
 
     The environment names no model: another model or other served names leave it as it is, and need no restart.
@@ -70,7 +71,8 @@ class Ollama:
     # It asks for none.
     api_key_variable = ""
     write_execute_memory = False
-    resident = True
+    parallel_option = "num_parallel"
+    cache_option = "kv_cache_type"
     sleep_levels: tuple[int, ...] = (1,)
     option_types: t.Mapping[str, str] = {
         "debug": "int",

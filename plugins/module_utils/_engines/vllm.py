@@ -37,6 +37,7 @@ _MEANINGS = (
     (r"Repo id must be in the form .*: '(/[^']*)'", "path_missing", "the model's folder {0} is not there"),
     (r"Permission denied: '([^']*)'", "permission_denied", "it cannot open {0}"),
     (r"local directory specified: '([^']*)'", "model_unsuitable", "the model's folder {0} has no config.json"),
+    (r"config file at '([^']*)' is not a valid JSON", "model_unsuitable", "the model's {0} is not JSON"),
     (r"Model architectures \['([^']*)'", "model_unsuitable", "it does not know the model architecture '{0}'"),
     (r"has model type `([^`]*)` but", "model_unsuitable", "it does not know the model type '{0}'"),
     (

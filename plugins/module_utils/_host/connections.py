@@ -7,33 +7,35 @@ import os
 import typing as t
 
 # proc(5), /proc/net/tcp: the states that matter here.
-LISTEN, _ESTABLISHED = "0A", "01"
+_LISTEN, _ESTABLISHED = "0A", "01"
+_TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 
 
-class Socket(t.NamedTuple):
-    """One socket with our port at its near end; `inode` is 0 while no process has accepted it."""
+def listening(port: int) -> set[int] | None:
+    """The sockets that listen on a port of this network namespace; None where the host has no such table."""
+    inodes = _inodes(port, _LISTEN)
+    return None if inodes is None else set(inodes)
 
-    state: str
-    inode: int
 
-
-def sockets(port: int) -> list[Socket] | None:
-    """The sockets of a port in this network namespace; None where the host has no such table."""
-    found: list[Socket] = []
+def _inodes(port: int, state: str) -> list[int] | None:
+    """The inodes of a port's sockets in a state; 0 while no process has accepted it."""
+    found: list[int] = []
     there = False
-    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
+    end = f":{port:04X}"
+    for path in _TABLES:
         try:
             with open(path, encoding="ascii", errors="replace") as file:
-                lines = file.readlines()
+                next(file, None)
+                for line in file:
+                    cells = line.split(None, 10)
+                    # Those that listen stand first: a busy host's thousands of others are not read for them.
+                    if state == _LISTEN != cells[3]:
+                        break
+                    if cells[3] == state and cells[1].endswith(end):
+                        found.append(int(cells[9]))
         except OSError:
             continue
         there = True
-        needle = f":{port:04X} "
-        for line in lines:
-            if needle in line:
-                cells = line.split()
-                if cells[1].endswith(needle[:-1]):
-                    found.append(Socket(cells[3], int(cells[9])))
     return found if there else None
 
 
@@ -76,10 +78,9 @@ def established(port: int, members: t.Collection[int] | None = None) -> int | No
     With `members`, only connections to these processes count. Those whose descriptors are not ours to read count all:
     what is connected to the port of a runtime is connected to it. A connection that is kept open and idle counts too.
     """
-    seen = sockets(port)
-    if seen is None:
+    inodes = _inodes(port, _ESTABLISHED)
+    if inodes is None:
         return None
-    inodes = [socket.inode for socket in seen if socket.state == _ESTABLISHED]
     if members is None:
         return len(inodes)
     ours = held(members, inodes)

@@ -40,6 +40,9 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 CHILD_GRACE = 2.0
 _KILL_PATIENCE = 5.0
 _LOOK_PAUSE = 0.02
+# The kernel gives what there is at once: less than this was all.
+_PROC_BYTES = 65536
+_KERNEL = 2
 _WORD = re.compile(r"\$(\$)|\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -77,13 +80,12 @@ class Entry(t.NamedTuple):
 
 def entry_of(pid: int) -> Entry | None:
     """A process as the kernel has it, ended ones that nobody reaped included; None if it is gone."""
-    text = read_proc(pid, "stat").decode("utf-8", "replace")
-    head, _parenthesis, tail = text.rpartition(")")
-    fields = tail.split()
+    head, _parenthesis, tail = read_proc(pid, "stat").rpartition(b")")
+    fields = tail.split(None, 20)
     if len(fields) < 20:
         return None
-    parent, group, session = (int(field) for field in fields[1:4])
-    return Entry(pid, head.partition("(")[2], fields[0], parent, group, session, int(fields[19]))
+    name = head.partition(b"(")[2].decode("utf-8", "replace")
+    return Entry(pid, name, fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[3]), int(fields[19]))
 
 
 def read_proc(pid: int, name: str) -> bytes:
@@ -93,25 +95,27 @@ def read_proc(pid: int, name: str) -> bytes:
     except OSError:
         return b""
     try:
-        parts = []
+        text = b""
         while True:
-            part = os.read(descriptor, 65536)
-            if not part:
-                return b"".join(parts)
-            parts.append(part)
+            part = os.read(descriptor, _PROC_BYTES)
+            text += part
+            if len(part) < _PROC_BYTES:
+                return text
     except OSError:
         return b""
     finally:
         os.close(descriptor)
 
 
+def pids() -> set[int]:
+    """The numbers of all processes; none where there is no /proc."""
+    with contextlib.suppress(FileNotFoundError):
+        return {int(name) for name in os.listdir("/proc") if name.isdigit()}
+    return set()
+
+
 def table() -> dict[int, Entry]:
-    """All processes of the host by number; empty where there is no /proc."""
-    try:
-        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-    except FileNotFoundError:
-        return {}
-    return {entry.pid: entry for entry in map(entry_of, pids) if entry}
+    return {entry.pid: entry for entry in map(entry_of, pids()) if entry}
 
 
 def start_ticks(pid: int) -> int | None:
@@ -161,12 +165,16 @@ def marker(state_path: str) -> dict[str, str]:
 
 def marked(state_path: str, entries: t.Mapping[int, Entry]) -> set[int]:
     """The processes that carry a runtime's marker; those of a container are not ours, whatever they carry."""
-    wanted = {f"{name}={value}".encode() for name, value in marker(state_path).items() if name != "SPT_NOENV"}
-    return {
-        pid
-        for pid, entry in entries.items()
-        if entry.state not in "ZX" and wanted <= set(read_proc(pid, "environ").split(b"\0")) and _is_near(pid)
-    }
+    wanted = [f"{name}={value}".encode() for name, value in marker(state_path).items() if name != "SPT_NOENV"]
+    found = set()
+    for pid, entry in entries.items():
+        if entry.state in "ZX" or entry.parent == _KERNEL:
+            continue
+        text = read_proc(pid, "environ")
+        # Cheap first: hardly any process has it.
+        if wanted[1] in text and set(wanted) <= set(text.split(b"\0")) and _is_near(pid):
+            found.add(pid)
+    return found
 
 
 def _is_near(pid: int) -> bool:
@@ -227,11 +235,6 @@ def _wait(over: t.Callable[[], bool], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not over() and time.monotonic() < deadline:
         time.sleep(_LOOK_PAUSE)
-
-
-def _signal_group(group: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)
 
 
 class Keeper:
@@ -312,7 +315,8 @@ class Keeper:
         if not self._has_ended(child.pid):
             with contextlib.suppress(OSError):
                 self._write_state(child.pid, ticks, "", ending=True)
-            _signal_group(child.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child.pid, signal.SIGTERM)
             _wait(lambda: self._has_ended(child.pid), grace)
         # Until it is reaped, its number stays its own: nobody else's session can be meant.
         rest = min(grace, CHILD_GRACE) if self._has_ended(child.pid) else 0.0

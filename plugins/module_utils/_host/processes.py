@@ -13,7 +13,7 @@ from pathlib import Path
 from .._core.errors import LlmError
 from .._core.status import PortOwner
 from . import gpu, keeper
-from .connections import LISTEN, held, sockets
+from .connections import held, listening
 
 try:
     import psutil
@@ -131,19 +131,21 @@ def listener(port: int, *, besides: int | t.Collection[int] | None) -> PortOwner
     return None
 
 
-def holders(port: int, *, ours: t.Collection[int] = ()) -> list[int | None]:
-    """The processes that listen on a TCP port and are none of `ours`; None for one that the host does not tell."""
-    seen = sockets(port)
-    if seen is None:
+def holders(port: int, *, ours: t.Collection[int] = (), pids: t.Collection[int] | None = None) -> list[int | None]:
+    """The processes that listen on a TCP port and are none of `ours`; None for one that the host does not tell.
+
+    `pids` are those of the host, if they have been looked up already.
+    """
+    sockets = listening(port)
+    if sockets is None:
         return _holders_elsewhere(port, ours)
-    listening = {each.inode for each in seen if each.state == LISTEN}
     # Mostly it is ourselves, and nobody else has to be looked at.
-    own = held(ours, listening)
-    strange = listening - set(own.by)
+    own = held(ours, sockets)
+    strange = sockets - set(own.by)
     if not strange:
         return []
     # Later ones inherit a socket from earlier ones: the lowest number is most likely the one that opened it.
-    others = held(sorted(keeper.table().keys() - set(ours)), strange)
+    others = held(sorted((keeper.pids() if pids is None else set(pids)) - set(ours)), strange)
     found: list[int | None] = sorted(set(others.by.values()))
     hidden = len(strange) > len(others.by)
     # One that cannot be told from what of ours cannot be read is most likely ours.

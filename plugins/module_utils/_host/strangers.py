@@ -10,7 +10,7 @@ import re
 import subprocess
 import typing as t
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from .._core.errors import LlmError
 from .._core.masking import masked
@@ -88,7 +88,7 @@ def find(
     entries = keeper.table()
     vram = vram or {}
     kinds: dict[int, str] = {}
-    for pid in holders(territory.port, ours=territory.members):
+    for pid in holders(territory.port, ours=territory.members, pids=entries):
         if pid is not None:
             kinds[pid] = LISTENER
     ours = {*territory.members, *others}
@@ -123,7 +123,7 @@ def find(
 def engine_of(words: t.Sequence[str]) -> str | None:
     """The engine that a command line is of, by what it runs; None for everything else."""
     words = list(words)
-    if words and _INTERPRETER.fullmatch(PurePosixPath(words[0]).name):
+    if words and _INTERPRETER.fullmatch(words[0].rpartition("/")[2]):
         while len(words) > 1 and words[1].startswith("-") and words[1] != "-m":
             # `-c` and what it runs is no program's name.
             if words[1] in ("-c", "-e"):
@@ -135,7 +135,7 @@ def engine_of(words: t.Sequence[str]) -> str | None:
     if not words:
         return None
     # Processes give themselves titles: `VLLM::EngineCore`, `ollama: worker`.
-    name = PurePosixPath(words[0].partition(":")[0]).name.lower()
+    name = words[0].partition(":")[0].rpartition("/")[2].lower()
     return _PROGRAMS.get(name)
 
 
@@ -150,6 +150,9 @@ def _living_keeper(state_path: str) -> set[int]:
 
 
 def _words(entry: Entry) -> list[str]:
+    # The kernel's own threads have none.
+    if entry.parent == 2 or entry.state == "Z":
+        return []
     text = keeper.read_proc(entry.pid, "cmdline").decode("utf-8", "replace")
     return text.rstrip("\0").split("\0") if text else []
 

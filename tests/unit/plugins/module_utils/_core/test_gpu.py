@@ -3,7 +3,15 @@ from __future__ import annotations
 
 import json
 
-from ansible_collections.llmops.fleet.plugins.module_utils._core.gpu import Gpu, from_amd, from_nvidia, summed
+import pytest
+from ansible_collections.llmops.fleet.plugins.module_utils._core.gpu import (
+    Gpu,
+    from_amd,
+    from_nvidia,
+    processes_from_amd,
+    processes_from_nvidia,
+    summed,
+)
 
 
 def test_two_cards_of_nvidia() -> None:
@@ -43,3 +51,25 @@ def test_words_instead_of_figures() -> None:
     assert summed([]) == dict.fromkeys(
         ("gpu_usage_percent", "vram_usage_mb", "vram_total_mb", "vram_usage_percent"), None
     )
+
+
+def test_memory_by_process_of_nvidia() -> None:
+    text = "1234, 1000\n1234, 24\n77, [N/A]\nNo running processes found\n\n"
+    assert processes_from_nvidia(text) == {1234: 1024 * 1024 * 1024}
+
+
+def test_memory_by_process_of_amd() -> None:
+    system = {
+        "PID12": "llama-server, 1, 4831838208, 0, 12",
+        "PID13": "a, b, 2, 5, 0, unknown",
+        "Driver version": "6.7.0",
+    }
+    assert processes_from_amd(json.dumps({"system": system})) == {12: 4831838208, 13: 5}
+
+
+@pytest.mark.parametrize(
+    "said", ["", "[]", "17", "{}", '{"system": 1}', "WARNING: no device\n", '{"system": {"PIDx": "1"}}']
+)
+def test_no_memory_by_process_of_amd(said: str) -> None:
+    assert processes_from_amd(said) == {}
+    assert processes_from_nvidia(said) == {}

@@ -216,7 +216,9 @@ def test_a_configuration_without_anything() -> None:
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
                     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
                     max_leaves=5)  # fmt: skip
-KEYS = st.sampled_from([*config(LLAMA, head_dim=1, sliding_window=1), "text_config", "quantization_config", "layer_types"])
+KEYS = st.sampled_from(
+    [*config(LLAMA, head_dim=1, sliding_window=1), "text_config", "quantization_config", "layer_types"]
+)
 
 
 @given(st.dictionaries(KEYS, JSON))

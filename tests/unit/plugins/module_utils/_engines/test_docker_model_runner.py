@@ -178,13 +178,13 @@ def test_who_answers_is_told(host: Host, recorded: Recorded, free_port: int) -> 
     assert host.ask("GET", "/api/version") == {"version": "0.1.0"}
 
 
-def test_a_runner_that_only_loads_is_loading(host: Host) -> None:
+def test_what_loads_is_told(host: Host) -> None:
     host.runner.engine.reload_seconds = 30
+    assert ENGINE.served(host.endpoint, host.settings()).asleep is True
     host.ask("POST", "/engines/_configure", {"model": "alpha"})
-    assert ENGINE.health(host.endpoint).state == "loading"
-    assert ENGINE.in_flight(host.endpoint) == 1
-    host.ask("POST", "/v1/chat/completions", {"model": "beta"})
     assert ENGINE.health(host.endpoint).state == "ready"
+    assert ENGINE.served(host.endpoint, host.settings()).asleep is False
+    assert ENGINE.in_flight(host.endpoint) == 1
 
 
 # --- loading ---
@@ -193,13 +193,13 @@ def test_a_runner_that_only_loads_is_loading(host: Host) -> None:
 def test_a_model_is_loaded_named_and_proven(host: Host) -> None:
     settings = host.settings("alpha", "chat", "gpt-4o-mini")
     before = ENGINE.served(host.endpoint, settings)
-    assert (before.memory_bytes, before.digest) == (0, None)
+    assert (before.asleep, before.digest) == (True, None)
     assert fault_in_facts(before, settings) == "it serves ai/alpha:latest, not chat, gpt-4o-mini"
     ENGINE.load(host.endpoint, settings, 10)
     served = ENGINE.served(host.endpoint, settings)
     assert served.names == ("chat", "gpt-4o-mini", "ai/alpha:latest")
     assert (served.model_path, served.context_length, served.digest) == (ALPHA, 256, host.digest["alpha"])
-    assert (served.memory_bytes, served.faults, fault_in_facts(served, settings)) == (None, (), None)
+    assert (served.asleep, served.faults, fault_in_facts(served, settings)) == (False, (), None)
     assert host.context() == 256
     # Only by its digest does the list of what is loaded say which bytes those are.
     assert host.running == [host.digest["alpha"]]
@@ -401,9 +401,11 @@ def test_it_sleeps_and_wakes_as_it_was(host: Host) -> None:
     ENGINE.load(host.endpoint, settings, 10)
     ENGINE.sleep(host.endpoint, settings, 1)
     asleep = ENGINE.served(host.endpoint, settings)
-    assert (asleep.memory_bytes, asleep.names[0], asleep.faults) == (0, "chat", ())
+    assert (asleep.asleep, asleep.names[0], asleep.faults) == (True, "chat", ())
     ENGINE.wake(host.endpoint, settings)
-    assert (host.context(), ENGINE.served(host.endpoint, settings).memory_bytes) == (256, None)
+    assert (host.context(), ENGINE.served(host.endpoint, settings).asleep) == (256, False)
+    assert host.asked("POST /engines/_configure") == 1, "it still knows how"
+    assert host.running == [host.digest["alpha"]]
     assert failure_of(lambda: ENGINE.sleep(host.endpoint, settings, 2)).reason == "unsupported"
 
 

@@ -96,13 +96,13 @@ def test_who_answers_is_told(host: Host, recorded: Recorded, free_port: int) -> 
 def test_a_model_is_loaded_under_its_key(host: Host) -> None:
     settings = host.settings()
     before = ENGINE.served(host.endpoint, settings)
-    assert (before.names, before.memory_bytes, before.faults) == ((), 0, ())
+    assert (before.names, before.asleep, before.faults) == ((), True, ())
     assert [one["id"] for one in host.ask("/v1/models")["data"]] == [OTHER, KEY], "this list proves nothing"
     assert fault_in_facts(before, settings) is not None
     ENGINE.load(host.endpoint, settings, 10)
     served = ENGINE.served(host.endpoint, settings)
     assert (served.names, served.model_path, served.context_length) == ((KEY,), KEY, 256)
-    assert (served.memory_bytes, served.digest, served.faults) == (None, None, ())
+    assert (served.asleep, served.digest, served.faults) == (False, None, ())
     assert fault_in_facts(served, settings) is None
     reply = ENGINE.complete(host.endpoint, KEY, "Who are you?", max_tokens=16, timeout=5)
     assert (reply.text, reply.model, reply.digest, fault_in_tokens(reply)) == (sentence_of("granite"), KEY, None, None)
@@ -306,7 +306,7 @@ def test_it_sleeps_and_wakes_as_it_was(host: Host) -> None:
     settings = host.settings()
     ENGINE.load(host.endpoint, settings, 10)
     ENGINE.sleep(host.endpoint, settings, 1)
-    assert (host.instances, ENGINE.served(host.endpoint, settings).memory_bytes) == ({}, 0)
+    assert (host.instances, ENGINE.served(host.endpoint, settings).asleep) == ({}, True)
     ENGINE.wake(host.endpoint, settings)
     assert host.instances == {KEY: (KEY, 256)}
     assert failure_of(lambda: ENGINE.sleep(host.endpoint, settings, 2)).reason == "unsupported"
