@@ -41,9 +41,11 @@ def complete(endpoint: Endpoint, model: str, prompt: str, *, max_tokens: int, ti
     seconds = time.monotonic() - started
     try:
         choice = answer["choices"][0]
-        text = choice["message"]["content"]
+        message = choice["message"]
+        # A model that thinks first may not have come to its answer: what it thinks are tokens too.
+        text = message.get("content") or message.get("reasoning_content") or message.get("reasoning")
         tokens = int((answer.get("usage") or {}).get("completion_tokens") or 0)
-    except (TypeError, KeyError, IndexError, ValueError):
+    except (AttributeError, TypeError, KeyError, IndexError, ValueError):
         said = str(answer)[:500]
         raise LlmError(
             "proof_failed", f"{endpoint.url} answered {status or 'nothing'} instead of a completion.", said=said

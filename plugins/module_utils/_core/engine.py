@@ -108,7 +108,7 @@ class Engine(t.Protocol):
     """A program that serves models.
 
     `executable` is below the engine's folder. `option_types` has the options a user may set by name: `int`, `bool`,
-    `str` or `float`. `sleep_levels` are the levels that `sleep` takes; empty where it cannot sleep.
+    `str` or `float`. `listens_everywhere`: whatever host it is told, and without a key. `sleep_levels` are the levels that `sleep` takes; empty where it cannot sleep.
     """
 
     name: str
@@ -118,6 +118,7 @@ class Engine(t.Protocol):
     option_types: t.Mapping[str, str]
     write_execute_memory: bool
     resident: bool
+    listens_everywhere: bool
     sleep_levels: tuple[int, ...]
 
     def command(self, executable: str, options: t.Mapping[str, t.Any], extra_args: t.Sequence[str]) -> tuple[str, ...]:
@@ -148,7 +149,7 @@ class Engine(t.Protocol):
         """How many requests are being worked on or wait; None where the engine does not tell."""
 
     def sleep(self, endpoint: Endpoint, settings: Settings, level: int) -> None:
-        """Ask it to give its memory back and stay; raises `not_supported` where it cannot."""
+        """Ask it to give its memory back and stay; raises `unsupported` where it cannot."""
 
     def wake(self, endpoint: Endpoint, settings: Settings) -> None:
         """Ask it to be ready again."""

@@ -183,7 +183,10 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def check_exposure(spec: RuntimeSpec, *, has_key: bool) -> None:
+def check_exposure(spec: RuntimeSpec, *, has_key: bool, everywhere: bool = False) -> None:
+    """`everywhere`: the program listens on every address, whatever it is told, and knows no key."""
+    if everywhere and not spec.allow_unauthenticated:
+        raise LlmError("exposed", f"Runtime {spec.name} would listen on every address without a key.")
     if not is_loopback(spec.host) and not has_key and not spec.allow_unauthenticated:
         raise LlmError("exposed", f"Runtime {spec.name} would listen on {spec.host}:{spec.port} without a key.")
 

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-from .engine import DRAINING, LOADING, READY, SLEEPING, Health, Served, Settings
+from .engine import DRAINING, LOADING, READY, REFUSED, SLEEPING, Health, Served, Settings
 from .generation import Generation
 from .journal import Transaction
 from .proof import fault_in_facts
@@ -28,6 +28,21 @@ class PortOwner:
         if self.pid is None:
             return "a process of another account"
         return f"process {self.pid} ({self.command})" if self.command else f"process {self.pid}"
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """A process that is in a runtime's way: a `listener` on its port, an `orphan` or `zombie` that is left of it, or an
+    `engine` of the host that no runtime of ours started. Secrets in its command are masked."""
+
+    kind: str
+    pid: int
+    owner: str
+    command: str
+    engine: str | None
+    memory_mb: int
+    vram_mb: int | None
+    unit: str | None
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,7 @@ class Observation:
     running: int | None = None
     left: Transaction | None = None
     proven_at: float | None = None
-    strangers: tuple[t.Mapping[str, t.Any], ...] = ()
+    strangers: tuple[Stranger, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,11 +90,13 @@ def judge(seen: Observation) -> Verdict:
     """`offline`: no process. `degraded`: a process, but not all of it holds. `online`: all of it."""
     stranger = f"port {seen.port} is held by {seen.port_owner}" if seen.port_owner else None
     left = _told_of(seen.left)
+    orphans = [f"process {each.pid} is left of it and holds {each.memory_mb} MB" for each in seen.strangers
+               if each.kind == "orphan"]  # fmt: skip
     if not seen.process.active:
         said = f"the process keeps ending: {seen.process.detail}" if seen.process.failing else "no process runs"
-        faults = tuple(reason for reason in (said, stranger, left) if reason)
+        faults = tuple(reason for reason in (said, stranger, left, *orphans) if reason)
         return Verdict("offline", faults, faults)
-    faults = tuple(reason for reason in (stranger, left, *_faults(seen)) if reason)
+    faults = tuple(reason for reason in (stranger, left, *orphans, *_faults(seen)) if reason)
     reasons = (*faults, *_warnings(seen))
     return Verdict("degraded" if reasons else "online", reasons, faults)
 
@@ -91,7 +108,7 @@ def phase(seen: Observation) -> str:
     if _sleeps(seen):
         return SLEEPING
     # An engine that refuses connections while its process lives has not come to listening yet.
-    return LOADING if seen.health.state == "refused" else seen.health.state
+    return LOADING if seen.health.state == REFUSED else seen.health.state
 
 
 def _sleeps(seen: Observation) -> bool:
@@ -114,6 +131,8 @@ def _faults(seen: Observation) -> t.Iterator[str]:
         yield "it sleeps"
     elif seen.health.state in (LOADING, DRAINING):
         yield "the model is loading" if seen.health.state == LOADING else "it is draining"
+    elif seen.health.state == REFUSED:
+        yield f"nothing answers on its port {seen.port}"
     elif seen.health.state != READY:
         yield f"the health check fails: {seen.health.said or seen.health.state}"
     elif seen.served and seen.settings:
@@ -172,7 +191,7 @@ def record(name: str, seen: Observation, verdict: Verdict) -> dict[str, t.Any]:
         "last_model": model,
         "proof": _proof(seen),
         "port_owner": {"pid": seen.port_owner.pid, "command": seen.port_owner.command} if seen.port_owner else None,
-        "strangers": [dict(stranger) for stranger in seen.strangers],
+        "strangers": [asdict(stranger) for stranger in seen.strangers],
         "interrupted": seen.left.as_dict() if seen.left else None,
     }
 

@@ -81,6 +81,8 @@ class DockerModelRunner(Resident):
 
     name = "docker_model_runner"
     executable = "bin/dmr"
+    # Of `dmr serve`; in a container Docker decides.
+    listens_everywhere = True
     default_port = 12434
     # It asks for none; a proxy in front of it may.
     api_key_variable = "LLM_API_KEY"
@@ -213,23 +215,32 @@ class DockerModelRunner(Resident):
             if model and model.is_called(name) and not own and name not in kept_names and len(model.tags) > 1:
                 client.delete(name, force=False)
         model = _find(client.models(), settings)
-        for configured in (client.configurations(model.id) or ()) if model else ():
-            client.unload([model.id], backend=configured.backend)
+        if model:
+            # The next one who has it loaded is to get what they ask for.
+            for configured in client.configurations(model.id) or ():
+                client.unload([model.id], backend=configured.backend)
 
     def meaning(self, log: str) -> Meaning | None:
         return meaning_of(log, _MEANINGS)
 
     def _configure(self, client: DockerModelRunnerApi, model: DmrModel, settings: Settings, deadline: float) -> None:
         """Have it loaded with our context from now on; what is loaded so already is left alone."""
-        keep_alive = str(settings.options.get("keep_alive") or _FOR_EVER)
+        keep_alive = str(settings.options.get("keep_alive", _FOR_EVER))
         flags = str(settings.options.get("runtime_flags") or "")
+        words = _words(flags)
+        if re.fullmatch(r"0+[a-z]*", keep_alive):
+            raise LlmError(
+                "invalid_input",
+                "With keep_alive 0 Docker Model Runner keeps no model in memory, and none could be proven.",
+                remedy="Give it a time, as 10m, or leave it out: then models stay.",
+            )
         # While it loads, another configuration would be kept and not be used.
         _until(
             lambda: not any(entry.loading for entry in _copies(client, model)),
             deadline,
             f"{client.place} has been loading {settings.model_path} all the time",
         )
-        wanted = (settings.context_length, keep_alive, tuple(shlex.split(flags)))
+        wanted = (settings.context_length, keep_alive, words)
         for told in client.configurations(model.id) or ():
             if told.mode == _COMPLETION and (told.context_length, told.keep_alive, told.flags) == wanted:
                 return
@@ -251,6 +262,13 @@ class DockerModelRunner(Resident):
 
 def _client(endpoint: Endpoint) -> DockerModelRunnerApi:
     return DockerModelRunnerApi(endpoint.url, token=endpoint.api_key, timeout=_LOOK)
+
+
+def _words(flags: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(flags))
+    except ValueError as cause:
+        raise LlmError("invalid_input", f"The option runtime_flags cannot be read: {cause}.") from None
 
 
 def _digest(settings: Settings) -> str:

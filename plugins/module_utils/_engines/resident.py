@@ -12,6 +12,7 @@ class Resident:
     """The parts of `Engine` that such an engine need not say again."""
 
     resident = True
+    listens_everywhere = False
     # Where an option says how many requests are worked on at once, and of which type the cache's numbers are.
     parallel_option = ""
     cache_option = ""

@@ -21,6 +21,7 @@ class SingleModel:
 
     name: str
     resident = False
+    listens_everywhere = False
     sleep_levels: tuple[int, ...] = ()
     meanings: t.ClassVar[Meanings] = ()
 

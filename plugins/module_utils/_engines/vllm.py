@@ -93,6 +93,10 @@ class Vllm(SingleModel):
     api_key_variable = "VLLM_API_KEY"
     # torch and its libraries write kernels into memory and run them.
     write_execute_memory = True
+    # ZeroMQ sets its threads' scheduling, and ends the process where that is refused.
+    places_threads = True
+    # Gloo, over which its workers talk, lists the host's network interfaces.
+    reads_interfaces = True
     sleep_levels: tuple[int, ...] = (1, 2)
     meanings = _MEANINGS
     option_types: t.Mapping[str, str] = {

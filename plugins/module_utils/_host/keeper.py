@@ -257,23 +257,20 @@ class Keeper:
         pause = _FIRST_PAUSE
         while True:
             status = self._run_once()
-            if self._stopping.is_set() or status == 0:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(self._state_path)
-                return 0
-            now = time.monotonic()
-            self._failures = [moment for moment in self._failures if now - moment < _INTERVAL] + [now]
-            detail = f"signal {-status}" if status < 0 else f"exit status {status}"
-            if len(self._failures) >= _FAILURES:
-                self._write_state(None, None, f"{detail}, given up after {_FAILURES} failures")
-                return 1
-            self._restarts += 1
-            self._write_state(None, None, detail)
-            if len(self._failures) == 1:
-                pause = _FIRST_PAUSE
-            self._stopping.wait(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
-            if self._stopping.is_set():
+            if status != 0 and not self._stopping.is_set():
+                now = time.monotonic()
+                self._failures = [moment for moment in self._failures if now - moment < _INTERVAL] + [now]
+                detail = f"signal {-status}" if status < 0 else f"exit status {status}"
+                if len(self._failures) >= _FAILURES:
+                    self._write_state(None, None, f"{detail}, given up after {_FAILURES} failures")
+                    return 1
+                self._restarts += 1
+                self._write_state(None, None, detail)
+                if len(self._failures) == 1:
+                    pause = _FIRST_PAUSE
+                self._stopping.wait(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            if status == 0 or self._stopping.is_set():
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._state_path)
                 return 0
@@ -362,16 +359,22 @@ class Keeper:
         os.replace(temporary, self._state_path)
 
 
+class _Log(logging.handlers.RotatingFileHandler):
+    """A log that is not for everybody, each new file of it too: prompts can be in it."""
+
+    def _open(self) -> t.Any:
+        stream = super()._open()
+        os.fchmod(stream.fileno(), 0o640)
+        return stream
+
+
 def _open_log(path: str) -> logging.Logger:
     log = logging.getLogger("engine")
     for handler in list(log.handlers):
         handler.close()
         log.removeHandler(handler)
-    handler = logging.handlers.RotatingFileHandler(
-        path, maxBytes=_LOG_BYTES, backupCount=_LOG_COPIES, encoding="utf-8", errors="replace"
-    )
+    handler = _Log(path, maxBytes=_LOG_BYTES, backupCount=_LOG_COPIES, encoding="utf-8", errors="replace")
     handler.setFormatter(logging.Formatter("%(message)s"))
-    os.chmod(path, 0o640)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False

@@ -112,13 +112,18 @@ def total_memory() -> int:
 
 def load() -> dict[str, float]:
     """How busy the host is: processor share in percent over a tenth of a second, memory in bytes."""
-    library = _library()
-    memory = library.virtual_memory()
+    total, available = memory()
     return {
-        "cpu_percent": float(library.cpu_percent(interval=0.1)),
-        "memory_total": float(memory.total),
-        "memory_used": float(memory.total - memory.available),
+        "cpu_percent": float(_library().cpu_percent(interval=0.1)),
+        "memory_total": float(total),
+        "memory_used": float(total - available),
     }
+
+
+def memory() -> tuple[int, int]:
+    """The host's memory, all of it and what is available; bytes."""
+    seen = _library().virtual_memory()
+    return int(seen.total), int(seen.available)
 
 
 def listener(port: int, *, besides: int | t.Collection[int] | None) -> PortOwner | None:
@@ -146,7 +151,7 @@ def holders(port: int, *, ours: t.Collection[int] = (), pids: t.Collection[int] 
         return []
     # Later ones inherit a socket from earlier ones: the lowest number is most likely the one that opened it.
     others = held(sorted((keeper.pids() if pids is None else set(pids)) - set(ours)), strange)
-    found: list[int | None] = sorted(set(others.by.values()))
+    found: list[int | None] = [*sorted(set(others.by.values()))]
     hidden = len(strange) > len(others.by)
     # One that cannot be told from what of ours cannot be read is most likely ours.
     return [*found, None] if hidden and (own.complete or not ours) else found
@@ -164,7 +169,7 @@ def _holders_elsewhere(port: int, ours: t.Collection[int]) -> list[int | None]:
     except library.AccessDenied:
         found = {None} if _answers(port) else set()
     strange = found - set(ours)
-    told: list[int | None] = sorted(pid for pid in strange if pid is not None)
+    told: list[int | None] = [*sorted(pid for pid in strange if pid is not None)]
     return [*told, None] if None in strange and not ours else told
 
 

@@ -39,8 +39,7 @@ def read_room(
     """Memory as it is now. `freed_*` is what the model that goes gives back (`private_memory`), `memory_max` the limit
     of the runtime's own unit, `cards` on how many GPUs the engine spreads a model (all, if not said); sizes in bytes.
     """
-    load = processes.load()
-    total, available = int(load["memory_total"]), int(load["memory_total"] - load["memory_used"])
+    total, available = processes.memory()
     for limit, left in cgroup_limits(root):
         total, available = min(total, limit), min(available, left)
     if memory_max:

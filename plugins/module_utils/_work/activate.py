@@ -87,12 +87,7 @@ class Activation:
         self._begin(generation, generation, was_up=True)
         anew = anew or not self._place.supervisor.process(self._place.name).active
         try:
-            try:
-                proven = self._bring_up(generation, restart=anew, outgoing=settings_of(generation))
-            except LlmError:
-                if anew:
-                    raise
-                proven = self._bring_up(generation, restart=True, outgoing=None)
+            proven = self._bring_up(generation, restart=anew, outgoing=settings_of(generation))
         except LlmError as failure:
             self._end(journal.GIVEN_UP, why=failure.what)
             raise
@@ -182,7 +177,13 @@ class Activation:
             lambda: wait_healthy(place, self._engine, generation, started, self._patience.start),
         )
         if self._engine.resident:
-            self._do(journal.LOAD, lambda: self._load(generation, outgoing))
+            try:
+                self._do(journal.LOAD, lambda: self._load(generation, outgoing))
+            except LlmError:
+                if restart or place.supervisor.name == "external":
+                    raise
+                # What it will not let go of by asking goes with its process.
+                return self._bring_up(generation, restart=True, outgoing=None)
         return self._do(journal.PROVE, lambda: prove(place, self._engine, generation, self._patience.proof))
 
     def _load(self, generation: Generation, outgoing: Settings | None) -> None:

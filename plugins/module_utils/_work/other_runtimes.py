@@ -58,9 +58,11 @@ class OtherRuntimes:
             if generation is not None:
                 yield place_of(generation, self._layout)
 
-    def _alone(self, name: str) -> contextlib.AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def _alone(self, name: str) -> t.Iterator[None]:
         lock = Path(self._layout.run) / f"{name}.lock"
-        return hold(lock, what=f"Runtime {name}", timeout=_LOCK_TIMEOUT, owner=Owner())
+        with hold(lock, what=f"Runtime {name}", timeout=_LOCK_TIMEOUT, owner=Owner()):
+            yield
 
 
 def _is_up(place: RuntimePlace) -> bool:

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from .._core.errors import LlmError
 from .._core.runtime import RuntimeSpec
-from .._core.supervisor import Process
 from .._host import processes, strangers
 from .._host.supervisors import choose
+from .port_holder import holder_of
 from .runtime_place import RuntimePlace
 from .runtime_subject import Subject
 
@@ -20,10 +20,10 @@ _GRACE = 10.0
 def clear_the_port(spec: RuntimeSpec, place: RuntimePlace, wish: str, *, check_mode: bool) -> list[str]:
     """End whoever else listens on the port if `wish` is `evict`, and tell whom; raises `port_in_use` otherwise."""
     process = place.supervisor.process(place.name)
-    owner = processes.listener(spec.port, besides=process.members)
+    owner = holder_of(spec.port, process)
     if owner is None:
         return []
-    found = [each for each in strangers_of(place, spec.port, process) if each.kind == strangers.LISTENER]
+    found = [each for each in place.strangers(spec.port, process) if each.kind == strangers.LISTENER]
     if wish != "evict" or not found:
         named = ", ".join(f"process {each.pid} of {each.owner} ({each.command})" for each in found) or str(owner)
         raise LlmError(
@@ -48,14 +48,3 @@ def adopted(subject: Subject) -> Subject:
     supervisor = choose("external", subject.layout, port=port)
     place = RuntimePlace(subject.name, subject.layout, supervisor, subject.place.service.stop_timeout)
     return replace(subject, params=params, place=place)
-
-
-def strangers_of(place: RuntimePlace, port: int, process: Process) -> list[strangers.Stranger]:
-    """All that is in the way of a runtime, by what the host tells."""
-    territory = strangers.Territory(
-        port=port,
-        members=process.members,
-        unit=place.unit or "",
-        state_path=f"{place.layout.run}/{place.name}.pid",
-    )
-    return strangers.find(territory)

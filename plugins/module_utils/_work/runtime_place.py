@@ -13,9 +13,9 @@ from .._core.errors import LlmError
 from .._core.generation import Generation
 from .._core.gpu import summed
 from .._core.layout import Layout, unit_name
-from .._core.status import Observation
+from .._core.status import Observation, Stranger
 from .._core.supervisor import Process, Service, Supervisor
-from .._host import gpu, processes
+from .._host import gpu, processes, strangers
 from .._host.configuration import Configuration, ConfigurationFiles
 from .._host.durable import read_text
 from .._host.generations import Generations
@@ -44,6 +44,11 @@ class RuntimePlace:
         """Whether the process was started with what the generation says; True where that cannot be seen."""
         variables = processes.environment_of(process.pid) if process.pid else None
         return variables is None or generation.environment.items() <= variables.items()
+
+    def strangers(self, port: int, process: Process) -> list[strangers.Stranger]:
+        """All that is in its way, by what the host tells."""
+        state = f"{self.layout.run}/{self.name}.pid"
+        return strangers.find(strangers.Territory(port, process.members, self.unit or "", state))
 
     @property
     def unit(self) -> str | None:
@@ -88,6 +93,7 @@ class RuntimePlace:
             running=self._running(generation, process),
             left=Journal(self.layout, self.name).pending(),
             proven_at=clock.read(str(generation.proof.get("at"))) if generation else None,
+            strangers=tuple(_told(each) for each in self.strangers(port, process)),
         )
 
     def _running(self, generation: Generation | None, process: Process) -> int | None:
@@ -101,6 +107,19 @@ class RuntimePlace:
             if known.environment.items() <= variables.items():
                 return known.number
         return None
+
+
+def _told(stranger: strangers.Stranger) -> Stranger:
+    return Stranger(
+        kind=stranger.kind,
+        pid=stranger.pid,
+        owner=stranger.owner,
+        command=stranger.command,
+        engine=stranger.engine,
+        memory_mb=round(stranger.memory_bytes / 1e6),
+        vram_mb=None if stranger.vram_bytes is None else round(stranger.vram_bytes / 1e6),
+        unit=stranger.unit,
+    )
 
 
 def _has_settled(process: Process) -> bool:

@@ -41,7 +41,7 @@ class _Start:
         engine = subject.engine()
         spec = complete(subject.name, subject.params, subject.remembered, engine.default_port, resident=engine.resident)
         check_options(spec, engine.option_types)
-        check_served_names(spec, subject.layout)
+        check_served_names(spec, engine, subject.layout, subject.store)
         try:
             wanted = want(spec, engine, subject.params, subject.place, subject.store, subject.active)
         except LlmError as failure:
@@ -54,7 +54,9 @@ class _Start:
     def bring(self, wanted: Wanted, engine: Engine) -> Outcome:
         """What is wanted is known and possible: decide what it takes, and do it."""
         subject = self._subject
-        check_exposure(wanted.spec, has_key=bool(api_key_in(wanted.files.secrets, engine)))
+        ours = subject.place.supervisor.name != "external"
+        has_key = bool(api_key_in(wanted.files.secrets, engine))
+        check_exposure(wanted.spec, has_key=has_key, everywhere=ours and engine.listens_everywhere)
         before = subject.place.files.read()
         decision = self._decide(wanted, before, engine)
         if decision.action == ACTIVATE:

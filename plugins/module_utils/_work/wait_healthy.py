@@ -7,8 +7,8 @@ from .._core.engine import READY, Engine, Health
 from .._core.errors import LlmError
 from .._core.generation import Generation
 from .._core.supervisor import Process
-from .._host import processes
 from .._host.waiting import until
+from .port_holder import holder_of
 from .runtime_place import RuntimePlace, settings_of
 
 # A model comes from the disk: seconds for a start grow by its size at this rate, in bytes a second.
@@ -39,7 +39,7 @@ def wait_healthy(place: RuntimePlace, engine: Engine, generation: Generation, st
 
     done, (process, health) = until(look, settled, deadline)
     if done and process.active and not process.restarts:
-        stranger = processes.listener(settings.port, besides=process.members)
+        stranger = holder_of(settings.port, process)
         if stranger:
             raise LlmError("port_in_use", f"port {settings.port} is held by {stranger}.")
         return

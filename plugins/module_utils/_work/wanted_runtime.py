@@ -145,13 +145,22 @@ def api_key_in(secrets: str | None, engine: Engine) -> str:
     return parse_environment(secrets or "").get(engine.api_key_variable, "")
 
 
-def check_served_names(spec: RuntimeSpec, layout: Layout) -> None:
+def check_served_names(spec: RuntimeSpec, engine: Engine, layout: Layout, store: Store) -> None:
+    """A name is unique on a host: among its runtimes, and among the models of a program that keeps them itself."""
     for other in active_generations(layout):
         taken = sorted(set(other.served_names) & set(spec.served_names))
         if other.runtime != spec.name and taken:
             raise LlmError(
                 "served_name_taken",
                 f"Runtime {spec.name}: the served name {taken[0]} belongs to runtime {other.runtime}.",
+            )
+    for record in store.manifest().models.values() if engine.resident else ():
+        # Giving the name to other bytes would take it from a model that somebody pulled under it.
+        named = {record.model, record.model.rpartition(":latest")[0]} & set(spec.served_names)
+        if record.provider == engine.name and record.name != spec.model and named:
+            raise LlmError(
+                "served_name_taken",
+                f"Runtime {spec.name}: the served name {min(named)} is that of the model {record.name}.",
             )
 
 

@@ -88,22 +88,46 @@ def _server() -> t.Callable[[], None]:
     raise SystemExit(f"error: this vLLM has its server in none of {', '.join(_PLACES)}")
 
 
-def main() -> None:
+def _note_stops(stops: list[int]) -> None:
+    """Have vLLM's event loop put the signals into `stops` that ask it to end."""
+    loop = importlib.import_module("uvloop").Loop
+    add = loop.add_signal_handler
+
+    def add_noted(self: t.Any, number: int, callback: t.Callable[..., None], *arguments: t.Any) -> None:
+        def noted() -> None:
+            stops.append(number)
+            callback(*arguments)
+
+        add(self, number, noted)
+
+    loop.add_signal_handler = add_noted
+
+
+def main() -> int:
     package, version = build()
     words = words_for_vllm(sys.argv[1:])
     if words == ["--version"]:
         print(f"version: {version} ({package})")
-        return
+        return 0
     prepare_environment(os.environ)
     sys.argv[1:] = [*words, *without_compiler(words, package)]
+    stops: list[int] = []
     try:
-        _server()()
+        serve = _server()
+        _note_stops(stops)
+        serve()
     except KeyboardInterrupt:
         # What vLLM makes of a stop while it loads.
         _say("stopped while it was starting")
+        return 0
+    if not stops:
+        # When its engine dies vLLM ends as if all were well, and nobody would start it again.
+        _say("vLLM ended without being asked to")
+        return 1
+    return 0
 
 
 if __name__ == "__main__":
     # Until vLLM has its own handlers the kernel ends it at once.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    main()
+    sys.exit(main())

@@ -225,8 +225,15 @@ def test_it_stays_in_memory_unless_told_otherwise(host: Host) -> None:
     ENGINE.load(host.endpoint, host.settings(keep_alive="30m", runtime_flags="--threads 1"), 10)
     configured = host.ask("GET", "/engines/_configure")[0]["Config"]
     assert configured == {"context-size": 256, "keep_alive": "30m", "runtime-flags": ["--threads", "1"]}
-    error = failure_of(lambda: ENGINE.load(host.endpoint, host.settings(runtime_flags="--log-file x"), 10))
-    assert error.reason == "invalid_input"
+    wrong: tuple[dict[str, str], ...] = (
+        {"runtime_flags": "--log-file x"},
+        {"runtime_flags": "--seed '1"},
+        {"keep_alive": "0s"},
+    )
+    for options in wrong:
+        settings = host.settings(**options)
+        assert failure_of(lambda settings=settings: ENGINE.load(host.endpoint, settings, 10)).reason == "invalid_input"  # type: ignore[misc]
+    assert host.ask("GET", "/engines/_configure")[0]["Config"] == configured
 
 
 def test_what_loads_otherwise_is_waited_for(host: Host) -> None:
@@ -352,8 +359,9 @@ def test_names_that_are_kept_stay(host: Host) -> None:
 def test_the_models_own_name_is_never_taken(host: Host, served: tuple[str, ...]) -> None:
     settings = host.settings("alpha", *served)
     ENGINE.load(host.endpoint, settings, 10)
+    host.ask("POST", "/models/alpha/tag?repo=theirs&tag=latest")
     ENGINE.release(host.endpoint, settings, ())
-    assert host.tags[host.digest["alpha"]] == ["docker.io/ai/alpha:latest"]
+    assert host.tags[host.digest["alpha"]] == ["docker.io/ai/alpha:latest", "docker.io/ai/theirs:latest"]
 
 
 def test_the_last_name_stays_so_that_the_bytes_do(host: Host) -> None:

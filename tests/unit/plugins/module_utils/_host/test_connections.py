@@ -43,10 +43,9 @@ def test_without_root_all_of_the_port_count(tmp_path: Path) -> None:
         server.listen()
         port = server.getsockname()[1]
         with socket.create_connection(("127.0.0.1", port)), server.accept()[0]:
-            # A program of its own: the file of the function can be read by its text only.
-            program = (
-                Path(connections.__file__).read_text()
-                + f"\nos.setuid(65534)\nprint(established({port}, [{os.getpid()}]))"
+            program = Path(connections.__file__).read_text() + (
+                "\nimport encodings.ascii  # The account that follows cannot read the interpreter's files.\n"
+                f"os.setuid(65534)\nprint(established({port}, [{os.getpid()}]))"
             )
             done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
