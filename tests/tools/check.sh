@@ -59,7 +59,7 @@ lint() {
     ruff format --check .
     title "mypy"
     (cd .cache/collections && mypy --config-file "$top/pyproject.toml" -p ansible_collections.llmops.fleet.plugins)
-    MYPYPATH=tests/tools:benchmarks mypy tests/tools/*.py roles/llama_cpp/files/*.py benchmarks/*.py
+    MYPYPATH=tests/tools:benchmarks mypy tests/tools/*.py roles/*/files/*.py benchmarks/*.py
     title "yamllint, shellcheck"
     yamllint --strict .
     shellcheck -x tests/tools/*.sh .ci/run
@@ -152,7 +152,7 @@ molecule_scenarios() {
     as_root "$tools/image.sh" host >.cache/image-host.log 2>&1 || fail "the image of the test hosts could not be built: $(tail -n 1 .cache/image-host.log)"
     as_root "$tools/image.sh" newcomer >.cache/image-newcomer.log 2>&1 || fail "the newcomer's image could not be built: $(tail -n 1 .cache/image-newcomer.log)"
     local scenario
-    for scenario in ${1:-fleet process daemons newcomer}; do
+    for scenario in ${1:-fleet process daemons vllm newcomer}; do
         run_molecule "$scenario"
     done
 }

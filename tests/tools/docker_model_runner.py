@@ -3,6 +3,7 @@
 
 As a program it serves what is in DIR, on a TCP port or on a unix socket:
     python docker_model_runner.py --models DIR --port 12434 [--host 127.0.0.1] [--socket PATH] [--registry DIR]
+As the `bin/dmr` of an engine it takes that program's words too: serve --port 12434 --models-path DIR
 In tests it is a class: `runner = Runner(folder); port = runner.start(); …; runner.stop()`, or a context manager.
 
 Its registry is a folder of its own, beside the models': `runner.publish("ai/smollm2", {"model.gguf": b"…"})` or
@@ -295,7 +296,8 @@ def _openai(model: Document) -> Document:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Serve a folder of models as Docker Model Runner does.")
-    parser.add_argument("--models", type=Path, required=True, help="the folder of its models")
+    parser.add_argument("command", nargs="?", choices=["serve"], help="as `dmr` is told")
+    parser.add_argument("--models", "--models-path", type=Path, required=True, help="the folder of its models")
     parser.add_argument("--port", type=int, default=12434)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--socket", type=Path, help="listen on this unix socket instead")

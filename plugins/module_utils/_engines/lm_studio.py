@@ -66,7 +66,9 @@ class LmStudio(Resident):
         )
 
     def environment(self, settings: Settings) -> dict[str, str]:
-        del settings
+        """It has none of ours; but this is asked before anything is touched, and several names cannot be served."""
+        if settings.model_path:
+            _one_name(settings)
         return {}
 
     def model_path(self, record: InstalledModel) -> str:

@@ -10,6 +10,7 @@ from .._api import openai
 from .._api.http_client import get_json, post_json
 from .._core.engine import BROKEN, READY, REFUSED, SLEEPING, Endpoint, Health, Served, Settings
 from .._core.errors import LlmError
+from .._core.fit import Fit, Room, element_bytes, fit, need_of
 from .._core.model import InstalledModel
 from .._core.runtime import is_loopback, is_true
 from .._core.traits import GGUF, SAFETENSORS, Traits
@@ -21,6 +22,10 @@ _LOOK = 5.0
 _SLEEP, _WAKE = 120.0, 600.0
 _CONFIGURATIONS = ("config.json", "params.json")
 _WEIGHTS = (".safetensors", ".bin")
+# Its three processes without a model and its cache; 1.5 GB of 2.5 in the cgroup were not a cache of 1 GiB (measured).
+_PROGRAM_BYTES = 1_500_000_000
+# What it takes of a GPU unless it is told (vLLM 0.32, config/cache.py).
+_USUAL_SHARE = 0.92
 # What our own looks would fill the log with.
 _LOOKS = "/health,/load,/metrics,/is_sleeping"
 _DISCARDED = re.compile(r'^vllm:engine_sleep_state\{[^}]*sleep_state="discard_all"[^}]*\} 1(?:\.0)?$', re.MULTILINE)
@@ -66,6 +71,11 @@ _MEANINGS = (
         r"Free memory on device (\S+) \(([\d.]+)/([\d.]+) GiB\) on startup is less than desired",
         "out_of_memory",
         "{0} has {1} of {2} GiB free, less than gpu_memory_utilization asks for",
+    ),
+    (
+        r"Available memory on node \d+ \(([\d.]+)/[\d.]+ GiB\).* less than requested memory for kv \(([\d.]+)",
+        "out_of_memory",
+        "its cache is to have {1} GiB, and {0} GiB are there",
     ),
     (r"(?:CUDA out of memory|OutOfMemoryError|DefaultCPUAllocator|annot allocate memory)", "out_of_memory", _NO_MEMORY),
     (
@@ -197,6 +207,21 @@ class Vllm(SingleModel):
         if not gpu and quantization in _NOT_FOR_CPU:
             return f"it needs a GPU for weights that are quantized with {quantization}"
         return None
+
+    def fit(self, traits: Traits, settings: Settings, room: Room) -> Fit:
+        options = settings.options
+        gpu, reserved = room.vram is not None, options.get("kv_cache_memory_bytes")
+        # One request has to fit; what is asked besides waits.
+        need = need_of(
+            traits,
+            context=settings.context_length,
+            number_bytes=element_bytes(options.get("kv_cache_dtype")),
+            share=1.0 if gpu else 0.0,
+            program_bytes=_PROGRAM_BYTES,
+            cache_bytes=int(reserved) if reserved else None,
+        )
+        share = float(options.get("gpu_memory_utilization") or _USUAL_SHARE)
+        return fit(need, room, reserved_share=share if gpu and not reserved else None)
 
     def health(self, endpoint: Endpoint) -> Health:
         # Until the model is loaded nothing listens; a server that sleeps is well.

@@ -128,7 +128,8 @@ class ProcessSupervisor:
                 text = file.read().decode("utf-8", "replace")
         except FileNotFoundError:
             return ""
-        return text.rpartition(keeper.START_LINE)[2]
+        # What it said when it first failed, not what it says since it was started again.
+        return text.rpartition(keeper.START_LINE)[2].partition(keeper.AGAIN_LINE)[0]
 
     def _belonging(self, runtime: str, state: dict[str, t.Any] | None, *, everywhere: bool) -> dict[int, int]:
         """Every process of the runtime with its start, its keeper included.

@@ -18,7 +18,7 @@ def stop(subject: Subject, *, check_mode: bool) -> Outcome:
     """Configuration, generations and models stay."""
     place = subject.place
     process = place.supervisor.process(subject.name)
-    running = process.active or process.failing or place.supervisor.enabled(subject.name)
+    running = process.active or process.failing or bool(process.members) or place.supervisor.enabled(subject.name)
     if place.supervisor.name == "external":
         # Whoever runs it goes on; what is ours of it is the model in memory.
         running = _is_loaded(subject)

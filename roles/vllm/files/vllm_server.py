@@ -103,6 +103,17 @@ def _note_stops(stops: list[int]) -> None:
     loop.add_signal_handler = add_noted
 
 
+def _end_at_once_while_loading() -> None:
+    """Leave a stop to the kernel until the server listens: vLLM's own handler waits for workers that load."""
+    set_handler = signal.signal
+
+    def set_others(number: int, handler: t.Any) -> t.Any:
+        return signal.getsignal(number) if number == signal.SIGTERM else set_handler(number, handler)
+
+    # The event loop sets its handlers by another way.
+    signal.signal = set_others  # type: ignore[assignment]
+
+
 def main() -> int:
     package, version = build()
     words = words_for_vllm(sys.argv[1:])
@@ -115,6 +126,7 @@ def main() -> int:
     try:
         serve = _server()
         _note_stops(stops)
+        _end_at_once_while_loading()
         serve()
     except KeyboardInterrupt:
         # What vLLM makes of a stop while it loads.

@@ -196,23 +196,27 @@ def test_the_engine_is_killed_in_any_phase(host: Host) -> None:
     """The module lives: it either switched or went back, says which, and that is what serves."""
     draw = random.Random(SEED)
     serving = "alpha"
-    killed = 0
     for _number in range(25):
         new = OTHER[serving]
         results: list[dict[str, t.Any] | None] = []
         switch = threading.Thread(target=lambda new=new, results=results: results.append(host.run(model=new)))
         switch.start()
         time.sleep(draw.uniform(0, 0.7))
-        for process in host.engines():
-            with contextlib.suppress(psutil.Error):
-                process.send_signal(signal.SIGKILL)
-                killed += 1
+        # On a slow machine it is an earlier phase, on a fast one perhaps the end: some engine is always killed.
+        while not kill(host.engines()):
+            time.sleep(0.001)
         switch.join()
         (result,) = results
         assert result
         if result.get("failed"):
-            assert result.get("rolled_back"), result
+            assert result.get("rolled_back") or "was restarted" in result["msg"], result
         host.settled()
         serving = converge(host, serving, new, 1)
         assert result.get("failed") or serving == new
-    assert killed >= 15
+
+
+def kill(processes: list[psutil.Process]) -> int:
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGKILL)
+    return len(processes)

