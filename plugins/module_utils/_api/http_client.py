@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+import time
 import typing as t
 from urllib.parse import urlsplit
 
 from .._core.errors import LlmError
+from .background import Background
 
 if t.TYPE_CHECKING:
     import requests
@@ -17,6 +20,9 @@ if t.TYPE_CHECKING:
 RETRIED = (408, 425, 429, 500, 502, 503, 504)
 # Seconds that a server may have us wait by Retry-After; one that wants more is asked again by the next run.
 _LONGEST_WAIT = 120.0
+# Bytes of a runtime's answer; lists of models and replies are far below it.
+_LONGEST = 8 * 1024**2
+_BLOCK = 65536
 
 
 def _library() -> t.Any:
@@ -85,17 +91,30 @@ def post_json(
 def _once(
     method: str, url: str, *, headers: t.Mapping[str, str] | None, timeout: float, body: t.Any = None
 ) -> tuple[int, t.Any]:
+    """`timeout` (seconds) is for all of it: what `requests` bounds is one silence, and a server can drip for ever."""
+    asked = Background(lambda: _ask(method, url, headers=dict(headers or {}), timeout=timeout, body=body))
+    return asked.result(time.monotonic() + timeout, (0, f"it did not answer within {timeout:g} seconds"))
+
+
+def _ask(method: str, url: str, *, headers: dict[str, str], timeout: float, body: t.Any) -> tuple[int, t.Any]:
+    content = b""
     with session(retries=0) as client:
         # Runtimes are reached directly, whatever proxy the host's environment names.
         client.trust_env = False
         try:
-            answer = client.request(method, url, headers=dict(headers or {}), json=body, timeout=timeout)
+            with client.request(method, url, headers=headers, json=body, timeout=timeout, stream=True) as answer:
+                for block in answer.iter_content(_BLOCK):
+                    content += block
+                    if len(content) > _LONGEST:
+                        return 0, f"it answered with more than {_LONGEST} bytes"
         except _library().RequestException as failure:
             return 0, str(failure)
+    # JSON is UTF-8 (RFC 8259): whatever charset a server names or a library guesses, other bytes are noise.
+    text = content.decode("utf-8-sig", "replace")
     try:
-        return answer.status_code, answer.json()
-    except ValueError:
-        return answer.status_code, answer.text
+        return answer.status_code, json.loads(text)
+    except (ValueError, RecursionError):
+        return answer.status_code, text
 
 
 def failures() -> tuple[type[Exception], ...]:

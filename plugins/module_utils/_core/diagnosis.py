@@ -53,9 +53,7 @@ def _with_error(answer: Answer | None, show: t.Callable[[t.Any], _Lines], indent
     return show(answer.value)
 
 
-def _each(
-    what: str, answers: Answers, show: t.Callable[[t.Any], _Lines], none: str = "There is no runtime."
-) -> _Lines:
+def _each(what: str, answers: Answers, show: t.Callable[[t.Any], _Lines], none: str = "There is no runtime.") -> _Lines:
     """The same part of every runtime, below its name."""
     lines: _Lines = []
     for name, answer in of_runtimes(answers, what):
@@ -196,7 +194,10 @@ def _memory(answers: Answers, now: float) -> _Lines:
         return _pairs(
             [
                 ("memory", f"{size(value['total'])}, {size(value['available'])} available"),
-                ("swap", f"{size(value['swap_total'])}, {size(value['swap_free'])} free"),
+                (
+                    "swap",
+                    f"{size(value['swap_total'])}, {size(value['swap_free'])} free" if value["swap_total"] else "none",
+                ),
                 ("pressure", value["pressure"] or "not told"),
                 ("load", value["load"] or "not told"),
             ]

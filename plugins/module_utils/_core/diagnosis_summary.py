@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from . import clock
 
 # As many as leave the first screen one screen.
-_MOST = 14
+_MOST, _NAMED = 14, 3
 _FULL_PERCENT = 90.0
 _LITTLE_DISK = 0.05
 # Seconds back for which it matters that the kernel killed something, or an operation failed.
@@ -47,7 +47,8 @@ def headline(answers: Answers) -> str:
     online = [name for name, answer in told if answer.value and answer.value["status"] == "online"]
     rest = [_trouble(name, answer) for name, answer in told if name not in online]
     word = "runtime" if len(told) == 1 else "runtimes"
-    return "; ".join([f"{len(online)} of {len(told)} {word} online", *rest])
+    more = [f"and {len(rest) - _NAMED} more"] if len(rest) > _NAMED else []
+    return "; ".join([f"{len(online)} of {len(told)} {word} online", *rest[:_NAMED], *more])
 
 
 def _trouble(name: str, answer: Answer) -> str:
@@ -62,19 +63,21 @@ def _trouble(name: str, answer: Answer) -> str:
 def attention(answers: Answers, now: float) -> list[str]:
     """What stands out beside the headline, worst first; each one clause."""
     found = [
-        *_of_the_runtimes(answers),
+        *_of_the_runtimes(answers, now),
         *_of_the_memory(answers, now),
         *_of_the_bytes(answers, now),
         *_of_the_strangers(answers),
     ]
-    silent = [f"{what}{f' of {name}' if name else ''}" for (what, name), answer in sorted(answers.items()) if answer.error]
+    silent = [
+        f"{what}{f' of {name}' if name else ''}" for (what, name), answer in sorted(answers.items()) if answer.error
+    ]
     if silent:
         found.append(f"could not be looked at: {', '.join(silent)}")
     left = len(found) - _MOST
     return found if left <= 0 else [*found[:_MOST], f"and {left} more, in the parts below"]
 
 
-def _of_the_runtimes(answers: Answers) -> t.Iterator[str]:
+def _of_the_runtimes(answers: Answers, now: float) -> t.Iterator[str]:
     for name, answer in of_runtimes(answers, "status"):
         seen = answer.value or {}
         # The first reason is in the headline.
@@ -88,7 +91,8 @@ def _of_the_runtimes(answers: Answers) -> t.Iterator[str]:
     for name, answer in of_runtimes(answers, "transactions"):
         last = (answer.value or {}).get("transactions") or ()
         if last and last[0]["ended"] and last[0]["step"] != "committed":
-            yield f"{name}: its last activation was {last[0]['step']}: {last[0]['why'] or 'no reason was noted'}"
+            when = age(last[0]["at"], now)
+            yield f"{name}: its last activation, {when}, was {last[0]['step']}: {last[0]['why'] or 'no reason was noted'}"
         if (answer.value or {}).get("unreadable"):
             yield f"{name}: its journal has lines that cannot be read"
     for name, answer in of_runtimes(answers, "generations"):
@@ -153,6 +157,7 @@ def figures(answers: Answers) -> list[str]:
         parts.append(f"memory {size(used)} of {size(memory['total'])} ({100 * used / memory['total']:.0f} %)")
         swapped = memory["swap_total"] - memory["swap_free"]
         parts.append(f"swap {size(swapped)} of {size(memory['swap_total'])}" if memory["swap_total"] else "no swap")
+        parts.append(f"load {memory['load']}")
     gpu = answers.get(("gpu", ""), Answer()).value
     if gpu:
         cards = [f"{each['used_mb']} of {each['total_mb']} MiB" for each in gpu["cards"]]
@@ -178,7 +183,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "-"
     left = max(0, int(seconds))
-    parts = []
+    parts: list[str] = []
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, left = divmod(left, length)
         if count or (unit == "s" and not parts):

@@ -13,21 +13,25 @@ _FIGURE = re.compile(r"-|[0-9]+(?:\.[0-9]+)?(?: ?[A-Za-z%]+)?")
 
 
 def fold(text: str, indent: str = "", *, more: str | None = None) -> list[str]:
-    """The text in lines, broken at spaces where that leaves no line half empty; `more` goes before further lines."""
+    """The text in lines, broken at spaces or slashes if no line is half empty then; `more` goes before further lines."""
     more = indent if more is None else more
-    lines = []
+    lines: list[str] = []
     rest, lead = text.rstrip(), indent
     while True:
-        room = WIDTH - len(lead)
+        room = max(_LAST, WIDTH - len(lead))
         if len(rest) <= room:
             return [*lines, f"{lead}{rest}".rstrip()]
         cut = rest.rfind(" ", room // 2, room + 1)
+        # A path is broken between its folders.
+        cut = cut if cut >= 0 else rest.rfind("/", room // 2, room)
         cut = room if cut < 0 else cut
         lines.append(f"{lead}{rest[:cut]}".rstrip())
         rest, lead = rest[cut:].lstrip(), more
 
 
-def table(titles: t.Sequence[str], rows: t.Sequence[t.Sequence[str]], indent: str = "  ", *, left: int = 0) -> list[str]:
+def table(
+    titles: t.Sequence[str], rows: t.Sequence[t.Sequence[str]], indent: str = "  ", *, left: int = 0
+) -> list[str]:
     """Titles and rows; figures stand to the right but in the first `left` columns, and the last column is folded."""
     cells = [[_cut(cell) for cell in row[:-1]] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip((title for title in titles[:-1]), *cells)]
@@ -39,7 +43,7 @@ def table(titles: t.Sequence[str], rows: t.Sequence[t.Sequence[str]], indent: st
     right = [
         number >= left and all(_FIGURE.fullmatch(cell) for cell in column) for number, column in enumerate(zip(*cells))
     ]
-    lines = []
+    lines: list[str] = []
     for row in ([title.upper() for title in titles], *rows):
         head = indent
         for cell, width, figure in zip(row[:-1], widths, right or [False] * len(widths)):

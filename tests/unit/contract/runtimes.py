@@ -98,10 +98,10 @@ class Host:
         program.write_text(f'#!/bin/sh\nexec {" ".join(words)} "$@"\n')
         program.chmod(0o755)
 
-    def bring(self, **offers: dict[str, t.Any]) -> None:
+    def bring(self, *, timeout: float = 30.0, **offers: dict[str, t.Any]) -> None:
         """Have models in the store, each a source with its words."""
         models = [{"name": name, **offer} for name, offer in offers.items()]
-        brought = self.run("llm_model", prefix=str(self.prefix), models=models)
+        brought = self.run("llm_model", prefix=str(self.prefix), models=models, timeout=timeout)
         assert brought.get("changed"), brought
 
     def file(self, name: str, data: bytes) -> dict[str, t.Any]:
@@ -435,12 +435,12 @@ class InLmStudio(SomebodyElses):
         for name in (GOOD, OTHER):
             catalogue.publish(f"acme/{name}", "Q4_K_M", gguf(sentence_of(name), name))
         words = {
-            "source": "lm_studio", "endpoint": f"http://127.0.0.1:{self.port}", "timeout": 0.2,
-            "models_path": str(self.home / "models"),
+            "source": "lm_studio", "endpoint": f"http://127.0.0.1:{self.port}", "models_path": str(self.home / "models")
         }  # fmt: skip
         self.bring(
             **{name: {**words, "model": f"acme/{name}"} for name in (GOOD, OTHER)},
             wrong=self.file("wrong.gguf", gguf(sentence_of("wrong"), "wrong")),
+            timeout=0.2,
         )
 
     def words(self) -> list[str]:

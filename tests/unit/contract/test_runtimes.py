@@ -42,7 +42,7 @@ def files(prefix: Path) -> set[tuple[str, int]]:
     return {
         (str(path), path.lstat().st_mtime_ns)
         for path in prefix.rglob("*")
-        if path.is_file() and "/log/" not in str(path) and "__pycache__" not in str(path)
+        if path.is_file() and "/log/" not in str(path) and path.suffix not in (".pyc", ".lock")
     }
 
 

@@ -12,10 +12,12 @@ from ansible_collections.llmops.fleet.plugins.module_utils._core.engine import (
     Served,
     Settings,
 )
+from ansible_collections.llmops.fleet.plugins.module_utils._core.journal import Transaction
 from ansible_collections.llmops.fleet.plugins.module_utils._core.proof import fault_in_facts, fault_in_tokens
 from ansible_collections.llmops.fleet.plugins.module_utils._core.status import (
     Observation,
     PortOwner,
+    Stranger,
     Verdict,
     judge,
     record,
@@ -39,6 +41,8 @@ ONLINE = Observation(
     unit="llm-chat.service",
     now=160.0,
 )
+LEFT = Transaction(1, 1, 2, "2026-11-21T10:00:00Z", "restart")
+ORPHAN = Stranger("orphan", 12, "llm", "llama-server", None, 900, None, None)
 STATUS_FIELDS = [
     "name",
     "engine",
@@ -66,7 +70,17 @@ CASES = {
     "no process": ({"process": Process()}, "offline", "no process"),
     "keeps ending": ({"process": Process(failing=True, detail="exit status 1")}, "offline", "exit status 1"),
     "loading": ({"health": Health("loading"), "served": None}, "degraded", "loading"),
-    "hangs": ({"health": Health("refused", "timed out"), "served": None}, "degraded", "timed out"),
+    "does not listen": ({"health": Health("refused", "…"), "served": None}, "degraded", "nothing answers on its port"),
+    "hangs": ({"health": Health("broken", "timed out"), "served": None}, "degraded", "timed out"),
+    "sleeps": ({"health": Health("sleeping"), "served": None}, "degraded", "it sleeps"),
+    "has put its model out of memory": ({"served": replace(SERVED, asleep=True)}, "degraded", "it sleeps"),
+    "stale": ({"served": replace(SERVED, faults=("stale weights: a, not b",))}, "degraded", "stale weights"),
+    "restarted often": ({"process": replace(RUNNING, restarts=4)}, "degraded", "restarted 4 times"),
+    "restarted": ({"process": replace(RUNNING, restarts=3)}, "online", ""),
+    "much VRAM": ({"vram_percent": 90.0}, "degraded", "VRAM is at 90 %"),
+    "left unfinished": ({"left": LEFT}, "degraded", "generation 2 was interrupted at step 'restart'"),
+    "left before anything": ({"left": replace(LEFT, step="drain")}, "online", ""),
+    "an orphan": ({"strangers": (ORPHAN,)}, "degraded", "process 12 is left of it and holds 900 MB"),
     "other model": ({"served": Served(("chat", "alias"), "/m/b.gguf", 256)}, "degraded", "/m/b.gguf"),
     "name missing": ({"served": Served(("chat",), "/m/a.gguf", 256)}, "degraded", "alias"),
     "short context": ({"served": Served(("chat", "alias"), "/m/a.gguf", 128)}, "degraded", "128"),
@@ -121,12 +135,18 @@ def test_a_reply_that_echoes_the_name_proves_nothing() -> None:
         ({"differs": True}, "activate"),
         ({"process": Process()}, "heal"),
         ({"enabled": False}, "heal"),
-        ({"verdict": Verdict("degraded", ("x",))}, "heal"),
+        ({"verdict": Verdict("degraded", ("x",), ("x",))}, "heal"),
+        ({"verdict": Verdict("degraded", ("memory is at 90 %",))}, "keep"),
+        ({"asleep": True, "verdict": Verdict("degraded", ("it sleeps",), ("it sleeps",))}, "wake"),
+        ({"asleep": True, "restart": True, "verdict": Verdict("degraded", ("it sleeps",), ("it sleeps",))}, "heal"),
+        ({"noted": False}, "note"),
+        ({"others": ("big",)}, "stop others"),
         ({"restart": True}, "restart"),
     ],
 )
 def test_decisions(options: dict, action: str) -> None:
     given = {"differs": False, "process": RUNNING, "enabled": True, "verdict": Verdict("online"), "restart": False}
+    given |= {"asleep": False, "noted": True, "others": ()}
     decision = decide(**{**given, **options})
     assert decision.action == action
     assert decision.changes is (action != "keep")

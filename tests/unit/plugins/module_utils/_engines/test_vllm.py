@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.digest import SHA256, Digest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.engine import Endpoint, Settings
 from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
+from ansible_collections.llmops.fleet.plugins.module_utils._core.fit import Room
 from ansible_collections.llmops.fleet.plugins.module_utils._core.model import FileEntry, InstalledModel
 from ansible_collections.llmops.fleet.plugins.module_utils._core.proof import fault_in_facts
 from ansible_collections.llmops.fleet.plugins.module_utils._core.traits import Traits
@@ -325,6 +326,36 @@ def test_what_a_device_cannot_take_is_refused(
     assert said is None if refused is None else refused in (said or "")
 
 
+GB = 10**9
+# 1 GB of weights, and 1 GB of cache for 8192 tokens.
+BIG = Traits("safetensors", weights_bytes=GB, layers=32, kv_heads=8, key_size=119, value_size=119, max_context=8192)
+
+
+@pytest.mark.parametrize(
+    ("options", "room", "fits", "said"),
+    [
+        ({}, Room(ram_total=8 * GB, ram_available=5 * GB), True, "of memory"),
+        ({}, Room(ram_total=8 * GB, ram_available=3 * GB), False, "of memory"),
+        ({"kv_cache_memory_bytes": 4 * GB}, Room(ram_total=8 * GB, ram_available=5 * GB), False, "cache 4"),
+        ({"kv_cache_dtype": "fp8"}, Room(ram_total=8 * GB, ram_available=5 * GB), True, "cache 0.5"),
+        # A GPU: the share that it takes has to be free, whatever the model needs.
+        ({}, Room(16 * GB, 12 * GB, vram_total=24 * GB, vram_available=23 * GB), True, "24"),
+        ({}, Room(16 * GB, 12 * GB, vram_total=24 * GB, vram_available=12 * GB), False, "it takes 0.92 of the GPU"),
+        (
+            {"gpu_memory_utilization": 0.4},
+            Room(16 * GB, 12 * GB, vram_total=24 * GB, vram_available=12 * GB),
+            True,
+            "0.4 of the GPU",
+        ),
+        ({}, Room(16 * GB, 12 * GB, vram_total=24 * GB, vram_available=12 * GB, vram_freed=11 * GB), True, "24"),
+    ],
+)
+def test_whether_a_model_has_room(options: dict[str, t.Any], room: Room, fits: bool, said: str) -> None:
+    verdict = ENGINE.fit(BIG, replace(SETTINGS, context_length=8192, options=options), room)
+    assert verdict.fits is fits, verdict.sentence
+    assert said in verdict.sentence
+
+
 # --- the log ---
 
 MEANINGS = {
@@ -345,7 +376,7 @@ MEANINGS = {
     "not safetensors": ("model_unsuitable", "the model's weights are cut short or damaged: header too large"),
     "no memory for the cache": ("out_of_memory", "no memory is left for its cache"),
     "sleep mode on a CPU": ("unsupported", "it cannot sleep without a GPU"),
-    "cache too small for the context": ("out_of_memory", "256 tokens need"),
+    "more memory than there is": ("out_of_memory", "its cache is to have 372.53 GiB, and "),
     "AWQ on a CPU without AVX-512: dead after the first request": ("model_unsuitable", "it has no kernel"),
     "GPTQ on a CPU without AVX-512: dead after the first request": ("model_unsuitable", "it has no kernel"),
     "heads that cannot be divided": ("start_failed", "it says: Total number of attention heads (5) must be divisible"),
