@@ -24,7 +24,9 @@ import threading
 import time
 import typing as t
 
+# Above what an engine says after a start that was asked for; a start after a failure has another one.
 START_LINE = "--- engine starts ---\n"
+_AGAIN_LINE = "--- engine starts again ---\n"
 _LOG_BYTES, _LOG_COPIES = 10_000_000, 3
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 # As many failures within this many seconds, and it stays down (systemd: StartLimitBurst=, StartLimitIntervalSec=).
@@ -130,7 +132,7 @@ class Keeper:
             with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
                 variables.update(parse_environment(file.read()))
         log = _open_log(definition["log"])
-        log.info(START_LINE.rstrip("\n"))
+        log.info((_AGAIN_LINE if self._restarts else START_LINE).rstrip("\n"))
         try:
             child = subprocess.Popen(
                 expand(definition["command"], variables),

@@ -25,6 +25,7 @@ _LOG_BYTES = 64 * 1024
 # Beyond the engine's own grace, for the keeper to reap and leave.
 _KEEPER_GRACE = 5.0
 _FIRST_LIFE = 10.0
+_LAST_WORDS = 5.0
 
 
 class ProcessSupervisor:
@@ -106,6 +107,8 @@ class ProcessSupervisor:
 
     def log(self, runtime: str, since: float) -> str:
         del since
+        # The keeper takes in what an engine said last before it notes that it has ended.
+        until(lambda: self._state(runtime), _is_noted, _LAST_WORDS)
         try:
             with open(self._layout.log_file(runtime), "rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_BYTES))
@@ -123,6 +126,13 @@ class ProcessSupervisor:
             return dict(json.loads(text)) if text else None
         except ValueError:
             return None
+
+
+def _is_noted(state: dict[str, t.Any] | None) -> bool:
+    """Whether what became of the engine is in its keeper's state, or nobody is there to write it."""
+    if state is None or not state["pid"] or keeper.is_alive(state["pid"], state["ticks"]):
+        return True
+    return not keeper.is_alive(state["keeper_pid"], state["keeper_ticks"])
 
 
 def definition_text(
