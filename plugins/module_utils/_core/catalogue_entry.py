@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from .hardware import Needs, needs, parameters_in, quantization_in
 from .model import GB
 
-SORTS = ("downloads", "likes", "trending", "size", "name")
 BUILT_IN = "builtin"
 
 

@@ -20,7 +20,7 @@ from .._core.layout import Layout
 from .._core.operation import CANCELLED, IN_PROGRESS, Operation, bounded, mended, read_log
 from .durable import read_text
 from .ownership import Owner, make_folder
-from .processes import running_since
+from .processes import is_running, running_since
 
 # Seconds between two writes of a progress file.
 _PACE = 0.5
@@ -165,7 +165,4 @@ def _why(failure: BaseException) -> tuple[str, str]:
 
 
 def _lives(operation: Operation) -> bool:
-    if operation.pid is None:
-        return False
-    now = running_since(operation.pid)
-    return now is not None and operation.process_started in (None, now)
+    return operation.pid is not None and is_running(operation.pid, operation.process_started)

@@ -98,6 +98,12 @@ def running_since(pid: int) -> float | None:
         return None
 
 
+def is_running(pid: int, since: float | None) -> bool:
+    """Whether the very process is there; when no start was noted, any of its number."""
+    now = running_since(pid)
+    return now is not None and since in (None, now)
+
+
 def started_at(pid: int) -> float | None:
     library = _library()
     try:

@@ -28,7 +28,7 @@ from .._host.ownership import owner_of
 from .._host.place import layout_here
 from .._host.reservation import reserved
 from .._host.store import Store
-from .model_order import Order
+from .model_order import ABSENT, Order
 from .plan_models import Planner
 from .read_capabilities import read_capabilities
 
@@ -77,7 +77,7 @@ class ModelTask:
     def _alone(self) -> t.Iterator[tuple[str, ...]]:
         """Hold the store, and every program whose models are to change; always in the same order."""
         programs = {self._planner.source_of(wish).exclusive for wish in self._order.wishes}
-        if self._order.state == "absent":
+        if self._order.state == ABSENT:
             records = self._planner.manifest.models
             doomed = [records[name] for name in self._order.names if name in records]
             doomed += self._planner.strangers

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import shutil
 import typing as t
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -77,15 +76,12 @@ class ModelInfoTask:
     def _usage(self, manifest: Manifest, busy: t.Mapping[str, float], cards: dict[str, t.Any]) -> dict[str, t.Any]:
         limit = float(self._params["max_disk_gb"])
         used = manifest.size / GB
-        path = self._store.path
-        while not path.exists():
-            path = path.parent
         total, taken = busy["memory_total"], busy["memory_used"]
         return {
             "disk_usage_gb": round(used, 3),
             "disk_limit_gb": limit or None,
             "disk_usage_percent": round(used / limit * 100, 1) if limit else None,
-            "disk_free_gb": round(shutil.disk_usage(path).free / GB, 3),
+            "disk_free_gb": round(self._store.free() / GB, 3),
             "cpu_usage_percent": busy["cpu_percent"],
             "memory_total_gb": round(total / GB, 3),
             "memory_used_gb": round(taken / GB, 3),
