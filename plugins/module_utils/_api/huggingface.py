@@ -17,7 +17,7 @@ from urllib.parse import quote
 from .._core.digest import GIT_BLOB, SHA256, Digest
 from .._core.errors import LlmError
 from .._core.model import FileEntry
-from .http_client import RETRIED, refused
+from .http_client import RETRIED, refused, seconds_asked
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 # model_info is a bare GET in the client: no retry of its own (huggingface_hub 2.4 hf_api.py).
@@ -69,7 +69,8 @@ def _asked(endpoint: str, model: str, revision: str, *, token: str, timeout: flo
             status = failure.response.status_code if failure.response is not None else 0
             if wait is None or status not in RETRIED:
                 raise _explain(failure, library, status, endpoint, model, revision) from None
-            time.sleep(_asked_wait(failure.response.headers.get("Retry-After"), wait))
+            asked = seconds_asked(failure.response.headers)
+            time.sleep(wait if asked is None else min(asked, _LONGEST_WAIT))
         except OSError as failure:
             raise _unreachable(endpoint, failure) from None
         except (ValueError, KeyError, TypeError, AttributeError) as failure:
@@ -136,18 +137,6 @@ def _entry(sibling: t.Any) -> FileEntry:
     if sibling.lfs is not None:
         return FileEntry(sibling.rfilename, int(sibling.lfs.size), Digest(SHA256, sibling.lfs.sha256))
     return FileEntry(sibling.rfilename, int(sibling.size), Digest(GIT_BLOB, sibling.blob_id))
-
-
-def _asked_wait(header: str | None, usual: float) -> float:
-    """Seconds of a Retry-After, a number or a date (RFC 9110, 10.2.3), within reason; the usual wait for nonsense."""
-    from urllib3.exceptions import InvalidHeader
-    from urllib3.util import Retry
-
-    try:
-        asked = Retry().parse_retry_after(header) if header else usual
-    except InvalidHeader:
-        asked = usual
-    return max(0.0, min(float(asked), _LONGEST_WAIT))
 
 
 def _unreachable(endpoint: str, failure: Exception) -> LlmError:

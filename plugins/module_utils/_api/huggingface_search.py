@@ -12,9 +12,9 @@ import typing as t
 from collections import Counter
 
 from .._core.errors import LlmError
-from .http_client import RETRIED, refused
+from .http_client import RETRIED, refused, seconds_asked
 from .huggingface import _library
-from .public_get import Deadline, seconds_asked, too_long
+from .public_get import Deadline, too_long
 
 # Names of orders on the hub; it has none by size or name.
 _SORTS = {"likes": "likes", "trending": "trending_score"}

@@ -6,11 +6,9 @@ from __future__ import annotations
 import json
 import time
 import typing as t
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 
 from .._core.errors import LlmError
-from .http_client import RETRIED, explain, failures, refused, session, shown, words
+from .http_client import RETRIED, explain, failures, refused, seconds_asked, session, shown, words
 
 # Bytes that one answer may have: the longest known, a library's whole page, has less than one million.
 _LONGEST = 32 * 1024**2
@@ -58,20 +56,6 @@ def too_long(status: int, place: str, asked: float | None, seconds: float) -> Ll
         status=status,
         retry_after=asked,
     )
-
-
-def seconds_asked(headers: t.Mapping[str, str]) -> float | None:
-    """The pause that Retry-After asks for, as seconds or as a date (RFC 9110, section 10.2.3)."""
-    value = next((text.strip() for name, text in headers.items() if name.lower() == "retry-after"), "")
-    if value.isdigit():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError, IndexError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
 
 
 def get_text(url: str, deadline: Deadline, *, params: t.Mapping[str, str] | None = None) -> str:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from .._api.docker_model_runner import DmrLine, DmrModel, DockerModelRunnerApi, normal_reference, spelled_reference
@@ -13,6 +12,7 @@ from .._core.model import FileEntry, InstalledModel, Resolved
 from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
 from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
+from .exclusive import exclusive_at
 from .layers import Layers
 
 DEFAULT_ADDRESS = "http://127.0.0.1:12434"
@@ -32,7 +32,7 @@ class DockerModelRunner:
 
     @property
     def exclusive(self) -> str:
-        return "docker-model-runner-" + re.sub(r"[^\w.-]+", "-", self._address.partition("://")[2])
+        return exclusive_at("docker-model-runner", self._address)
 
     @staticmethod
     def reference(params: t.Mapping[str, t.Any]) -> ModelReference:

@@ -17,19 +17,18 @@ from .._core.capabilities import Render, from_config, from_gguf
 from .._core.digest import Digest
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
-from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
+from .._core.ports import Fetched, SourceOptions, Workspace
 from .._core.reference import ModelReference, check_name, model_of
 from .._core.request import ModelRequest
+from .owned import StoreOwned
 from .side_by_side import side_by_side
 
 
-class HuggingFace:
+class HuggingFace(StoreOwned):
     """One metadata request for a revision that can move, none for a commit that the manifest knows."""
 
     name = "huggingface"
-    keeps_own_bytes = False
     own_options: t.ClassVar[tuple[str, ...]] = ("transfer",)
-    exclusive = ""
 
     def __init__(self, options: SourceOptions) -> None:
         self._options = options
@@ -121,12 +120,6 @@ class HuggingFace:
             workspace.receive(entry, LocalFile(path))
             path.unlink()
         shutil.rmtree(scratch, ignore_errors=True)
-
-    def remove(self, record: InstalledModel) -> None:
-        """Nothing: the store has the bytes."""
-
-    def inventory(self) -> list[HeldModel]:
-        return []
 
     def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
         """From what the hub itself read of the files: the GGUF header, or config and tokenizer's config."""

@@ -19,6 +19,7 @@ from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
 from .._core.quantization import has_quantization
 from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
+from .exclusive import exclusive_at
 
 DEFAULT_ADDRESS = "http://127.0.0.1:1234"
 _HERE = ("127.0.0.1", "localhost", "::1")
@@ -43,7 +44,7 @@ class LmStudio:
 
     @property
     def exclusive(self) -> str:
-        return "lm-studio-" + re.sub(r"[^\w.-]+", "-", self._address.partition("://")[2])
+        return exclusive_at("lm-studio", self._address)
 
     @staticmethod
     def reference(params: t.Mapping[str, t.Any]) -> ModelReference:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 import typing as t
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from .._core.model import FileEntry, InstalledModel, Resolved
 from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
 from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
+from .exclusive import exclusive_at
 from .layers import Layers
 from .ollama_create import Creation
 
@@ -50,7 +50,7 @@ class Ollama:
 
     @property
     def exclusive(self) -> str:
-        return "ollama-" + re.sub(r"[^\w.-]+", "-", self._address.partition("://")[2])
+        return exclusive_at("ollama", self._address)
 
     @staticmethod
     def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
