@@ -59,7 +59,7 @@ def reserved_by_others(run: Path, store: Path) -> int:
                 # What has come since is taken from the free bytes already.
                 come = _size(Path(record["folder"])) - int(record["there"])
                 total += max(0, int(record["bytes"]) - max(0, come))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
     return total
 

@@ -24,9 +24,9 @@ from .hashing import Damage, inspect_all
 from .leftovers import leftovers, sweep, told, unused
 from .linking import clone, link_own, link_shared
 from .lock import hold, is_held
-from .operations import Progress
 from .ownership import Owner, make_folder
 from .partial import PartialFile, partial_path, proven_path
+from .progress import Progress
 from .read_ahead import blocks
 
 # A wrong byte may have been made on the way: once more from the first byte, and then it is the source's.

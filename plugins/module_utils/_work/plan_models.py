@@ -40,6 +40,8 @@ class Planner:
     healed: tuple[str, ...] = ()
     strangers: list[InstalledModel] = field(default_factory=list)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # The model that is being looked at: whom a failure concerns.
+    subject: str = ""
     adoptable: dict[Digest, Path] = field(default_factory=dict)
     damages: dict[str, list[Damage]] = field(default_factory=dict)
     rotten: set[Digest] = field(default_factory=set)
@@ -77,7 +79,7 @@ class Planner:
         """Models to remove that the manifest does not know and a program has, where the task names both."""
         found = []
         for name in self.order.names:
-            item = self.order.items[name]
+            item, self.subject = self.order.items[name], name
             named = item.get("source") and item.get("model")
             if name in manifest.models or not named or not SOURCES[item["source"]].keeps_own_bytes:
                 continue
@@ -109,6 +111,7 @@ class Planner:
 
     def _plan_one(self, wish: Wish, manifest: Manifest) -> Step:
         request = wish.request
+        self.subject = request.name
         record = manifest.models.get(request.name)
         resolved = self._resolve(wish, record)
         here = self._here(request, resolved, record, manifest)
