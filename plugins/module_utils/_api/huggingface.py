@@ -17,6 +17,7 @@ from urllib.parse import quote
 from .._core.digest import GIT_BLOB, SHA256, Digest
 from .._core.errors import LlmError
 from .._core.model import FileEntry
+from .address import shown_address
 from .http_client import RETRIED, refused, seconds_asked
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -54,15 +55,21 @@ def model_info(endpoint: str, model: str, revision: str, *, token: str, timeout:
 
 
 def model_facts(endpoint: str, model: str, revision: str, *, token: str, timeout: float) -> dict[str, t.Any]:
-    """What the hub has read of a model's files itself: `gguf` (header) and `config`; raises as `model_info` does."""
-    info = _asked(endpoint, model, revision, token=token, timeout=timeout, expand=["gguf", "config"])
+    """What the hub has read of a model's files itself: `gguf` (header) and `config`; raises as `model_info` does.
+
+    It is asked once: who only looks would rather know at once that it does not answer.
+    """
+    info = _asked(endpoint, model, revision, token=token, timeout=timeout, waits=(), expand=["gguf", "config"])
     return {"gguf": getattr(info, "gguf", None), "config": getattr(info, "config", None)}
 
 
-def _asked(endpoint: str, model: str, revision: str, *, token: str, timeout: float, **words: t.Any) -> t.Any:
+def _asked(
+    endpoint: str, model: str, revision: str, *, token: str, timeout: float, waits: tuple[float, ...] = _WAITS,
+    **words: t.Any,
+) -> t.Any:  # fmt: skip
     library = _library()
     client = library.HfApi(endpoint=endpoint, token=token or False)
-    for wait in (*_WAITS, None):
+    for wait in (*waits, None):
         try:
             info = client.model_info(model, revision=revision, timeout=timeout, **words)
         except library.errors.HfHubHTTPError as failure:
@@ -76,7 +83,7 @@ def _asked(endpoint: str, model: str, revision: str, *, token: str, timeout: flo
         except (ValueError, KeyError, TypeError, AttributeError) as failure:
             raise LlmError(
                 "hub_error",
-                f"the hub {endpoint} answered with something that is no description of a model.",
+                f"the hub {shown_address(endpoint)} answered with something that is no description of a model.",
                 remedy="Check the address: a proxy or a login page may answer in its place.",
                 said=str(failure)[:200],
             ) from None
@@ -140,13 +147,16 @@ def _entry(sibling: t.Any) -> FileEntry:
 
 
 def _unreachable(endpoint: str, failure: Exception) -> LlmError:
+    place = shown_address(endpoint)
+    # The client may name the address that it asked, with the credentials in it.
+    said = str(failure).replace(endpoint, place)
     if "CERTIFICATE_VERIFY_FAILED" in str(failure) or "WRONG_VERSION_NUMBER" in str(failure):
-        return LlmError("tls_failed", f"The hub {endpoint}: its certificate could not be verified.")
-    return LlmError("unreachable", f"The hub {endpoint} could not be reached: {failure}.")
+        return LlmError("tls_failed", f"The hub {place}: its certificate could not be verified.")
+    return LlmError("unreachable", f"The hub {place} could not be reached: {said}.")
 
 
 def _explain(failure: t.Any, library: t.Any, status: int, endpoint: str, model: str, revision: str) -> LlmError:
-    errors = library.errors
+    errors, endpoint = library.errors, shown_address(endpoint)
     if isinstance(failure, errors.GatedRepoError):
         return LlmError("gated", f"the hub {endpoint} answered {status}, the repository is gated.", status=status)
     if isinstance(failure, errors.RevisionNotFoundError):

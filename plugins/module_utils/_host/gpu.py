@@ -3,33 +3,38 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
 
+from .._api.background import Background
+from .._api.bounded_command import run
 from .._core.gpu import NVIDIA, Gpu, from_amd, from_nvidia
 
-# A tool whose driver hangs must not hang us.
-_TIMEOUT = 3
+# Where the tools lie besides PATH: ROCm's own folder, and that of the Windows Subsystem for Linux.
+PLACES = ("/opt/rocm/bin", "/usr/lib/wsl/lib")
+# Seconds that a tool may take to end when it is told to.
+_GRACE = 0.1
 
 
-def gpus() -> list[Gpu]:
-    """Every card that a tool tells of; empty without one."""
+def gpus(until: float) -> list[Gpu]:
+    """Every card that a tool tells of until `until` (of time.monotonic); empty without one.
+
+    Both makers' tools are asked at once: the one whose driver hangs must not take the other's time.
+    """
     query = f"--query-gpu={','.join(NVIDIA)}"
-    text = _output("nvidia-smi", query, "--format=csv,noheader,nounits")
-    if text is not None:
-        return from_nvidia(text)
-    text = _output("rocm-smi", "--showuse", "--showmeminfo", "vram", "--showproductname", "--json")
-    return from_amd(text) if text is not None else []
+    nvidia = _asked(until, "nvidia-smi", query, "--format=csv,noheader,nounits")
+    amd = _asked(until, "rocm-smi", "--showuse", "--showmeminfo", "vram", "--showproductname", "--json")
+    return [*from_nvidia(nvidia.result(until, "")), *from_amd(amd.result(until, ""))]
 
 
-def _output(command: str, *arguments: str) -> str | None:
-    path = shutil.which(command)
-    if not path:
-        return None
-    try:
-        done = subprocess.run(
-            [path, *arguments], capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, timeout=_TIMEOUT
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout if done.returncode == 0 else None
+def _asked(until: float, command: str, *arguments: str) -> Background[str]:
+    """What the tool prints; empty where there is none, and where it fails or takes too long."""
+
+    def ask() -> str:
+        path = shutil.which(command, path=os.pathsep.join([os.environ.get("PATH", ""), *PLACES]))
+        if not path:
+            return ""
+        done = run([path, *arguments], until=until - 2 * _GRACE, grace=_GRACE)
+        return done.out if done.status == 0 else ""
+
+    return Background(ask)

@@ -13,6 +13,7 @@ from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
 from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
 from .exclusive import exclusive_at
+from .hub_description import described_for_program
 from .layers import Layers
 
 DEFAULT_ADDRESS = "http://127.0.0.1:12434"
@@ -132,9 +133,19 @@ class DockerModelRunner:
         ]
 
     def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
-        client = self._client()
-        model = client.find(request.reference.model) or client.remote(request.reference.model)
-        return _capabilities(model, render)
+        """From the runner where it has the model, else from the registry or hub that the name is of."""
+        name = request.reference.model
+        on_hub = name.startswith(_FROM_A_HUB)
+        try:
+            client = self._client()
+            model = client.find(name)
+            if model or not on_hub:
+                return _capabilities(model or client.remote(name), render)
+        except LlmError:
+            if not on_hub:
+                raise
+        repository, _colon, tag = name[len(_FROM_A_HUB) :].partition(":")
+        return described_for_program(repository, tag, self._options, render)
 
 
 def _capabilities(model: DmrModel, render: Render) -> dict[str, t.Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import re
 
+from .._api.address import shown_address
+
 
 def exclusive_at(program: str, address: str) -> str:
-    """A name for the program at `address` that can be the name of a lock's file."""
-    return f"{program}-" + re.sub(r"[^\w.-]+", "-", address.partition("://")[2])
+    """A name for the program at `address` that can be the name of a lock's file; it has no credentials."""
+    return f"{program}-" + re.sub(r"[^\w.-]+", "-", shown_address(address).partition("://")[2])
