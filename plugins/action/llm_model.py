@@ -4,16 +4,15 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import typing as t
 from pathlib import Path
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ..module_utils._api.local_file import sha256_of
 from ..plugin_utils.watch import Watch
 
-_BLOCK = 1 << 20
 # What the module answers when it needs bytes that only the controller has.
 _WANTED = "controller_bytes_missing"
 
@@ -70,7 +69,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             ) from failure
         files = []
         for path in [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file()):
-            digest = _sha256(path)
+            digest = sha256_of(path)
             known[digest] = path
             name = path.name if root.is_file() else path.relative_to(root).as_posix()
             files.append({"path": name, "size": path.stat().st_size, "sha256": digest})
@@ -103,11 +102,3 @@ class _Nobody:
 
 def _is_true(value: t.Any) -> bool:
     return value is True or str(value).lower() in ("true", "yes", "on", "1")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

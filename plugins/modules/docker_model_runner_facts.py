@@ -10,7 +10,8 @@ short_description: Docker Model Runner on a host, and what it needs
 version_added: 0.1.0
 description:
   - Tells whether Docker and its Model Runner are there, in which version, what listens, and which models it has.
-  - Never fails because something is missing. For everything that is not so there is an entry in C(reasons).
+  - Never fails because something is missing or answers oddly; only an option that cannot be meant is refused. For
+    everything that is not so there is an entry in C(reasons).
   - Asks over HTTP (GET only) and by C(docker version), C(docker info), C(docker context inspect), C(docker ps) and
     C(docker inspect). It never calls C(docker model), whose C(status) removes a stopped runner's container and whose
     other commands may install one.
@@ -33,7 +34,8 @@ attributes:
 options:
   endpoint:
     description:
-      - The address at which the runner is looked for first, C(http://), C(https://) or C(unix:///path/to.sock).
+      - The address at which the runner is looked for first, C(http://), C(https://) or C(unix:///path/to.sock), with
+        C(#/path) behind a socket where the runner answers below a path.
     type: str
     default: http://127.0.0.1:12434
   sockets:
@@ -72,7 +74,10 @@ EXAMPLES = r"""
 
 - name: Name the models that are in memory
   ansible.builtin.debug:
-    msg: "{{ ansible_facts.docker_model_runner.models | selectattr('loaded') | map(attribute='tags') | flatten }}"
+    msg: "{{ models | selectattr('loaded') | map(attribute='tags') | flatten }}"
+  vars:
+    # Null where no runner could be asked.
+    models: "{{ ansible_facts.docker_model_runner.models | default([], true) }}"
 
 - name: Look at a runner on another port of a slow host
   llmops.fleet.docker_model_runner_facts:
@@ -147,14 +152,17 @@ ansible_facts:
           type: str
           sample: 1.2.6
         endpoint:
-          description: The first address at which a runner answers. What follows C(#) of a socket is a path.
+          description:
+            - The first address at which a runner answers, as the options for addresses of M(llmops.fleet.llm_model) and
+              M(llmops.fleet.llm_model_info) take it. What follows C(#) of a socket is a path.
           type: str
           sample: http://127.0.0.1:12434
         endpoints:
           description:
             - All addresses that were looked at. C(state) is V(runner), V(other) (something else answers),
               V(not_enabled) (Docker answers, without a runner), V(refused), V(missing), V(denied), V(closed),
-              V(timeout), V(tls_failed) or V(invalid_input).
+              V(timeout), V(tls_failed) or V(invalid_input) (a name that no host can have). Addresses are told
+              without credentials.
           type: list
           elements: dict
           sample:
@@ -184,13 +192,16 @@ ansible_facts:
               holds_endpoint: true
         backends:
           description:
-            - The runner's backends by name. C(state) is V(running), V(stopped), V(installed), V(installing),
+            - The runner's backends by name; null where it could not be asked.
+            - C(state) is V(running), V(stopped), V(installed), V(installing),
               V(not_installed), V(error) or V(unknown).
           type: list
           elements: dict
           sample: [{name: llama.cpp, state: running, detail: llama.cpp latest-cpu}]
         models:
-          description: The runner's models. C(state) is V(loaded), V(loading), V(unloaded) or null.
+          description:
+            - The runner's models; null where it could not be asked. C(state) is V(loaded), V(loading), V(unloaded) or
+              null.
           type: list
           elements: dict
           sample:

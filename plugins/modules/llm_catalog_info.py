@@ -11,14 +11,20 @@ version_added: 0.1.0
 description:
   - Searches the Hugging Face hub, Ollama's library, Docker Hub's namespace C(ai) and a built-in list, all at once, and
     gives one form of record for all, with the memory that a model needs.
-  - Answers are kept for O(cache_minutes). A hub that does not answer is told by its last answer, and where there never
-    was one, the built-in list is given. The module does not fail because a hub is down.
-  - To ask from the controller, delegate the task to C(localhost) and pass O(memory_gb) of the host that is meant.
+  - Hubs are asked on the controller, once for all hosts of a task. The host only tells its memory and the models that
+    it has; it needs no way to a hub, and no token gets there.
+  - Answers are kept on the controller for O(cache_minutes). A hub that does not answer is told by its last answer, and
+    where there never was one, the built-in list is given. The task does not fail because a hub is down.
 author:
   - The llmops.fleet contributors (@llmops)
 requirements:
-  - psutil, requests and, for V(huggingface), huggingface_hub; the role P(llmops.fleet.llm_host#role) installs them.
-  - beautifulsoup4 for V(ollama), whose library has no API.
+  - On the controller, for the hubs that are asked, huggingface_hub for V(huggingface), requests for V(ollama) and
+    V(docker_model_runner), beautifulsoup4 for V(ollama), whose library has no API; the collection's file
+    C(requirements/catalog.txt) lists them.
+  - On the host, psutil and requests; the role P(llmops.fleet.llm_host#role) installs them.
+notes:
+  - The action plugin of the same name asks the hubs. The module on its own asks none and returns what the host has.
+  - It cannot be an C(async) task.
 extends_documentation_fragment:
   - llmops.fleet.attributes
   - llmops.fleet.attributes.actiongroup_llm
@@ -26,6 +32,10 @@ extends_documentation_fragment:
   - llmops.fleet.place
   - llmops.fleet.place.store
 options:
+  endpoints:
+    description: Addresses of the host's programs that keep models, by their names, where they are not the usual ones.
+    type: dict
+    default: {}
   source:
     description:
       - Where to look. Default is everywhere.
@@ -56,24 +66,27 @@ options:
     type: int
     default: 20
   token:
-    description: A token of the Hugging Face hub; it goes nowhere else. Default is E(HF_TOKEN) of the module.
+    description: A token of the Hugging Face hub; it goes nowhere else. Default is E(HF_TOKEN) of the controller.
     type: str
   timeout:
-    description: Seconds that each hub has in all, pages and pauses included. They are asked side by side.
+    description:
+      - Seconds that each hub has in all, pages and pauses included. They are asked side by side.
+      - A program of the host has 5 seconds at most.
     type: float
     default: 15
   cache_path:
-    description: The folder of kept answers. Default is C(~/.cache/llm/catalog) of the user that runs the module.
+    description: The controller's folder of kept answers. Default is C(~/.cache/llm/catalog) of the user there.
     type: path
   cache_minutes:
-    description: How long an answer is used without asking again; V(0) always asks.
+    description: How long an answer is used without asking again; V(0) asks in every task, once for its hosts.
     type: float
     default: 30
   memory_gb:
-    description: The memory to recommend for, in GB of 10^9 bytes. Default is that of the host the module runs on.
+    description: The memory to recommend for, in GB of 10^9 bytes. Default is what the host has.
     type: float
   huggingface_url:
-    description: The base address of the Hugging Face hub. Default is E(HF_ENDPOINT), else U(https://huggingface.co).
+    description: The base address of the Hugging Face hub. Default is E(HF_ENDPOINT) of the controller, else
+      U(https://huggingface.co).
     type: str
   ollama_url:
     description: The base address of Ollama's library.
@@ -101,13 +114,12 @@ EXAMPLES = r"""
     search: qwen
     filter: [tools]
 
-- name: Ask once, from the controller, for the memory of a host
+- name: Ask for the memory that a host will have
   llmops.fleet.llm_catalog_info:
     source: [huggingface]
     filter: [gguf]
     limit: 50
-    memory_gb: "{{ ansible_facts['memtotal_mb'] * 1.048576 / 1000 }}"
-  delegate_to: localhost
+    memory_gb: 96
 """
 
 RETURN = r"""
@@ -127,7 +139,7 @@ models:
     likes: {type: int, description: "Likes or stars; Ollama's library has none."}
     quantization: {type: str, description: "As GGUF names it, or the type of the weights."}
     parameters: {type: str, description: "The number of weights, as the name has it."}
-    installed: {type: bool, description: Whether the manifest of the store has it.}
+    installed: {type: bool, description: "Whether the store has it, or a program of the host that keeps models."}
     recommended: {type: bool, description: "Whether the host is known to have at least RV(models[].ram_min_gb)."}
     ram_min_gb: {type: float, description: "The least memory, from the size of the files, else from weights and quantization."}
     ram_recommended_gb: {type: float, description: The memory with which it works well beside other programs.}
@@ -167,7 +179,7 @@ errors:
   type: dict
   sample: {}
 notes:
-  description: Other sentences that a user should know, for example that an answer could not be kept.
+  description: Other sentences that a user should know, for example that a program of the host did not answer.
   returned: success
   type: list
   elements: str
@@ -177,37 +189,22 @@ memory_gb:
   returned: success
   type: float
   sample: 33.6
+gpu_memory_gb:
+  description: The memory of all GPUs of the host, in GB of 10^9 bytes; null where it is unknown. Nothing is judged by it.
+  returned: success
+  type: float
+  sample: null
 """
 
-from ..module_utils._ansible.argspec import PREFIX, STORE
+from ..module_utils._ansible.catalog_options import CATALOG
 from ..module_utils._ansible.run import run
-from ..module_utils._work.catalog import CatalogTask
+from ..module_utils._work.catalog_host import CatalogHostTask
 
-ARGUMENT_SPEC = {
-    **PREFIX,
-    **STORE,
-    "source": {
-        "type": "list",
-        "elements": "str",
-        "choices": ["huggingface", "ollama", "docker_model_runner", "builtin"],
-    },
-    "search": {"type": "str"},
-    "filter": {"type": "list", "elements": "str", "default": []},
-    "sort": {"type": "str", "choices": ["downloads", "likes", "trending", "size", "name"], "default": "downloads"},
-    "limit": {"type": "int", "default": 20},
-    "token": {"type": "str", "no_log": True},
-    "timeout": {"type": "float", "default": 15},
-    "cache_path": {"type": "path"},
-    "cache_minutes": {"type": "float", "default": 30},
-    "memory_gb": {"type": "float"},
-    "huggingface_url": {"type": "str"},
-    "ollama_url": {"type": "str", "default": "https://ollama.com"},
-    "docker_hub_url": {"type": "str", "default": "https://hub.docker.com"},
-}
+ARGUMENT_SPEC = CATALOG
 
 
 def main() -> None:
-    run(CatalogTask, ARGUMENT_SPEC)
+    run(CatalogHostTask, ARGUMENT_SPEC)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ version_added: 0.1.0
 description:
   - Reads the store's manifest, the models that programs of the host keep, the history of operations with the progress of
     those that run, and the use of disk, memory, processor and GPU.
-  - Programs are asked side by side and each for O(timeout) at most; one that is not there is told, and is no failure.
+  - Programs, hub and the GPU's tools are asked side by side, for O(timeout) at most, all of them together. One that is
+    not there, or does not answer in time, is told, and is no failure.
 author:
   - The llmops.fleet contributors (@llmops)
 requirements:
@@ -33,25 +34,32 @@ options:
     elements: str
     choices: [docker_model_runner, lm_studio, ollama]
   endpoints:
-    description: Addresses of the programs by name, where they are not the usual ones.
+    description:
+      - Addresses of the programs by name (those of O(programs)), where they are not the usual ones. C(http://),
+        C(https://), or C(unix:///path/to.sock), with C(#/path) behind it where the program answers below a path.
     type: dict
     default: {}
   operations:
-    description: How many finished operations are told. The default shows the last 5.
+    description: How many finished operations are told, the last ones first.
     type: int
-    default: -1
+    default: 5
   max_disk_gb:
     description: The store's limit in GB (10^9 bytes), for the share that is used; 0 means none.
     type: float
     default: 50
   model:
-    description: Tell what this model can take, by its name on the host or at its source, without bringing it.
+    description:
+      - Tell what this model can take, by its name on the host or at its source, without bringing it.
+      - Of a model that the host does not have its hub is asked. Ollama's registry tells template and quantization,
+        Hugging Face what it has read of the files, also of models that Ollama, LM Studio or Docker Model Runner would
+        bring from there (C(hf.co/organisation/name), C(https://huggingface.co/organisation/name)).
     type: str
   source:
-    description: Where O(model) is looked for when the host does not have it.
+    description:
+      - The source of O(model). A model that the host has from another source is not the one that is meant.
+      - Without it a model of the host with that name is meant, whatever its source, and else one of Hugging Face.
     type: str
     choices: [docker_model_runner, huggingface, lm_studio, ollama]
-    default: huggingface
   endpoint:
     description: Address of the hub or program for O(model).
     type: str
@@ -59,7 +67,7 @@ options:
     description: Access token for O(model). It is never shown.
     type: str
   timeout:
-    description: Seconds that a program or hub may take to answer.
+    description: Seconds for all questions to programs, hub and GPU together.
     type: float
     default: 2
 """
@@ -153,10 +161,24 @@ problems:
   elements: str
   sample: []
 capabilities:
-  description: What O(model) can take, and where that was read. Unknown is null.
+  description:
+    - What O(model) can take, and where that was read, C(host) or the source. Unknown is null.
+    - Where it could not be read C(reason) and C(error) say why, and all other results are there all the same.
   returned: when O(model) is given
   type: dict
-  sample: {from: huggingface, name: null, supports_system_role: true, max_context_length: 32768}
+  sample:
+    from: huggingface
+    name: null
+    supports_system_role: true
+    allowed_roles: [system, user, assistant]
+    prompt_template: "{% for message in messages %}…{% endfor %}"
+    max_context_length: 32768
+    quantization: null
+    supports_function_calling: false
+    supports_structured_output: null
+    supports_reasoning: false
+    reason: null
+    error: null
 """
 
 from ..module_utils._ansible.argspec import PREFIX, STORE
@@ -169,14 +191,10 @@ ARGUMENT_SPEC = {
     "names": {"type": "list", "elements": "str"},
     "programs": {"type": "list", "elements": "str", "choices": ["docker_model_runner", "lm_studio", "ollama"]},
     "endpoints": {"type": "dict", "default": {}},
-    "operations": {"type": "int", "default": -1},
+    "operations": {"type": "int", "default": 5},
     "max_disk_gb": {"type": "float", "default": 50},
     "model": {"type": "str"},
-    "source": {
-        "type": "str",
-        "choices": ["docker_model_runner", "huggingface", "lm_studio", "ollama"],
-        "default": "huggingface",
-    },
+    "source": {"type": "str", "choices": ["docker_model_runner", "huggingface", "lm_studio", "ollama"]},
     "endpoint": {"type": "str"},
     "token": {"type": "str", "no_log": True},
     "timeout": {"type": "float", "default": 2},

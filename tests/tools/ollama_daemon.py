@@ -23,7 +23,6 @@ import threading
 import typing as t
 from collections import Counter
 from dataclasses import dataclass
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,6 +31,7 @@ from ollama_models import Models
 from ollama_pull import Puller, Waits
 from ollama_routes import Handler
 from ollama_store import Store
+from stand_in import Listener
 
 _SETTINGS = {
     "waits": ("retry", "tick", "network"),
@@ -59,16 +59,12 @@ class Fault:
     cut: int | None = None
 
 
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-
-class Daemon:
+class Daemon(Listener):
     def __init__(
         self, models: Path, port: int = 0, host: str = "127.0.0.1", names: t.Iterable[str] = (), version: str = "0.33.0"
     ) -> None:
-        self.host, self.port, self.version = host, port, version
+        super().__init__(host, port)
+        self.version = version
         self.names = {name.lower() for name in names}
         self.store = Store(models)
         self.models = Models(self.store)
@@ -78,7 +74,6 @@ class Daemon:
         self.waits = Waits()
         self.puller = Puller(self.store, self.waits)
         self.lock = threading.Lock()
-        self._server: Server | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -89,23 +84,16 @@ class Daemon:
     def start(self) -> int:
         if self.prunes:
             self.store.prune()
-        daemon = self
+        daemon_ = self
 
         class Bound(Handler):
-            pass
+            daemon = daemon_
 
-        Bound.daemon = daemon
-        self._server = Server((self.host, self.port), Bound)
-        self.port = int(self._server.server_address[1])
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self.port
+        return self.listen(Bound)
 
     def stop(self) -> None:
-        """End as on a signal: what was loaded is gone."""
-        if self._server:
-            self._server.shutdown()
-            self._server.server_close()
-        self._server = None
+        """End as on a signal: connections end, and what was loaded is gone."""
+        super().stop()
         self.memory.end()
 
     def __enter__(self) -> Daemon:
@@ -114,14 +102,6 @@ class Daemon:
 
     def __exit__(self, *_exception: object) -> None:
         self.stop()
-
-    @property
-    def running(self) -> bool:
-        return self._server is not None
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
 
     def fault(self, path: str = "", **words: t.Any) -> None:
         self.faults.append(Fault(path=path, **words))

@@ -3,14 +3,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-import socket
 import typing as t
-from http.server import BaseHTTPRequestHandler
 
 from ollama_models import Progress, RefusedError, go_json
+from stand_in import Connection, end
 
 JSON = "application/json; charset=utf-8"
 PLAIN_JSON = "application/json"
@@ -19,17 +17,12 @@ LINES = "application/x-ndjson"
 _BUFFER = 2048
 
 
-class Exchange(BaseHTTPRequestHandler):
+class Exchange(Connection):
     """One connection; `route` is what a path means."""
 
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
     payload = b""
     lines_left: int | None = None
     begun = False
-
-    def log_message(self, *_arguments: t.Any) -> None:
-        pass
 
     def do_GET(self) -> None:
         self._handle("GET")
@@ -61,8 +54,7 @@ class Exchange(BaseHTTPRequestHandler):
 
     def end_connection(self) -> None:
         self.close_connection = True
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_RDWR)
+        end(self.connection)
 
     def _refuse(self, error: RefusedError) -> None:
         if self.begun:

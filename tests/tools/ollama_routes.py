@@ -23,10 +23,7 @@ class Handler(Exchange):
 
     def route(self, method: str) -> None:
         path = unquote(urlsplit(self.path).path)
-        if not self.daemon.running:
-            # A connection from before the stop.
-            self.end_connection()
-        elif path.startswith("/_control/"):
+        if path.startswith("/_control/"):
             self._control(path)
         elif not self._faulty(method, path):
             self._meaning(method, path)

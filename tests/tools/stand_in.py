@@ -57,7 +57,7 @@ class Listener:
     def url(self) -> str:
         return f"http://{self.host}:{self.port}"
 
-    def listen(self, handler: type[Answers]) -> int:
+    def listen(self, handler: type[Connection]) -> int:
         """Start; the port stays 0 on a unix socket. A port that was found free is taken again after a stop."""
 
         class Bound(handler):  # type: ignore[valid-type, misc]
@@ -85,12 +85,11 @@ class Listener:
             self.socket_path.unlink(missing_ok=True)
 
 
-class Answers(BaseHTTPRequestHandler):
-    """One connection of a listener. `answer` is what a stand-in does with a request whose body was read."""
+class Connection(BaseHTTPRequestHandler):
+    """One connection of a listener, which the listener can end."""
 
     listener: Listener
     protocol_version = "HTTP/1.1"
-    body = b""
 
     def setup(self) -> None:
         super().setup()
@@ -102,6 +101,12 @@ class Answers(BaseHTTPRequestHandler):
 
     def log_message(self, *_arguments: t.Any) -> None:
         pass
+
+
+class Answers(Connection):
+    """`answer` is what a stand-in does with a request whose body was read."""
+
+    body = b""
 
     def do_GET(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

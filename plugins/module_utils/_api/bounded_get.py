@@ -6,16 +6,19 @@ For looking at a host on which nothing may be installed yet and whatever listens
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import io
 import json
 import socket
 import ssl
 import time
 import typing as t
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from .._core.errors import LlmError
+from .address import Address, parse_address
+from .unix_socket import connected
 
 # Bytes of an answer that are read. Lists of models are far below it.
 LONGEST = 8 * 1024**2
@@ -32,10 +35,10 @@ class Answer:
         return 200 <= self.status < 300
 
     def document(self) -> t.Any:
-        """The parsed body; None where it is not JSON."""
+        """The parsed body; None where it is not JSON, or nested deeper than Python reads."""
         try:
             return json.loads(self.text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 
@@ -47,53 +50,91 @@ def get(address: str, path: str, *, seconds: float) -> Answer:
     answer breaks off or is no HTTP.
     """
     until = time.monotonic() + seconds
-    connection, below = _connection(address, seconds)
+    place = parse_address(address)
+    connection = http.client.HTTPConnection(place.host or "localhost", place.port or 80)
     try:
-        connection.connect()
-        plug = connection.sock
-        connection.request("GET", f"{below}{path}", headers={"Accept": "*/*", "Connection": "close"})
-        plug.settimeout(_left(until))
-        reply = connection.getresponse()
-        text = _text(reply, plug, until)
-        return Answer(reply.status, text)
+        plug = _plugged(place, until)
+        with contextlib.closing(plug):
+            connection.sock = _Ending(plug, until)
+            connection.request("GET", f"{place.below}{path}", headers={"Accept": "*/*", "Connection": "close"})
+            reply = connection.getresponse()
+            return Answer(reply.status, _text(reply))
     except (OSError, http.client.HTTPException) as failure:
-        raise _explained(failure, address) from None
+        raise _explained(failure, place.shown) from None
+    except UnicodeError:
+        raise LlmError("invalid_input", f"{place.shown} has a name or a path that cannot be asked for.") from None
     finally:
         connection.close()
 
 
-class _SocketConnection(http.client.HTTPConnection):
-    """HTTP to a socket of the file system."""
+class _Ending:
+    """A connection that is over at `until`: each wait is for what is left, in headers as in the body.
 
-    def __init__(self, path: str, seconds: float) -> None:
-        super().__init__("localhost", timeout=seconds)
-        self._path = path
-        self._seconds = seconds
+    A time limit of a socket is for one wait alone, so a server that sends a byte a second would never reach it.
+    """
 
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self._seconds)
-        self.sock.connect(self._path)
+    def __init__(self, plug: socket.socket, until: float) -> None:
+        self._plug = plug
+        self._until = until
+
+    def sendall(self, data: bytes) -> None:
+        self._plug.settimeout(_left(self._until))
+        self._plug.sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        del mode
+        return io.BufferedReader(_Arriving(self._plug, self._until), _BLOCK)
+
+    def close(self) -> None:
+        """Its reader still needs the connection: it is closed by whoever made it."""
 
 
-def _connection(address: str, seconds: float) -> tuple[http.client.HTTPConnection, str]:
-    """The connection, not yet made, and the path that all paths are below."""
-    invalid = LlmError("invalid_input", f"'{address}' is no address: it begins with http://, https:// or unix:///.")
-    if address.startswith("unix:///"):
-        path, _hash, below = address[len("unix://") :].partition("#")
-        return _SocketConnection(path, seconds), below
+class _Arriving(io.RawIOBase):
+    def __init__(self, plug: socket.socket, until: float) -> None:
+        self._plug = plug
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: t.Any) -> int:
+        self._plug.settimeout(_left(self._until))
+        return self._plug.recv_into(buffer)
+
+
+def _plugged(place: Address, until: float) -> socket.socket:
+    """The connection, with TLS where the address wants it."""
+    if place.socket:
+        return connected(place.socket, _left(until))
+    plug = _dialled(place, until)
+    if place.scheme != "https":
+        return plug
     try:
-        parts = urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        raise invalid from None
-    if not host or parts.scheme not in ("http", "https"):
-        raise invalid
-    below = parts.path.rstrip("/")
-    if parts.scheme == "https":
-        context = ssl.create_default_context()
-        return http.client.HTTPSConnection(host, port, timeout=seconds, context=context), below
-    return http.client.HTTPConnection(host, port, timeout=seconds), below
+        plug.settimeout(_left(until))
+        return ssl.create_default_context().wrap_socket(plug, server_hostname=place.host)
+    except BaseException:
+        plug.close()
+        raise
+
+
+def _dialled(place: Address, until: float) -> socket.socket:
+    """A connection to the first of the host's addresses that takes one; a limit is for all of them together."""
+    failure: OSError = OSError("the name has no address")
+    for family, kind, protocol, _name, where in socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM):
+        try:
+            plug = socket.socket(family, kind, protocol)
+        except OSError as refused:
+            failure = refused
+            continue
+        try:
+            plug.settimeout(_left(until))
+            plug.connect(where)
+        except OSError as refused:
+            plug.close()
+            failure = refused
+        else:
+            return plug
+    raise failure
 
 
 def _left(until: float) -> float:
@@ -103,12 +144,10 @@ def _left(until: float) -> float:
     return left
 
 
-def _text(reply: http.client.HTTPResponse, plug: socket.socket, until: float) -> str:
-    """The body. The limit is set anew before each part: a server may send one byte a second."""
+def _text(reply: http.client.HTTPResponse) -> str:
     parts: list[bytes] = []
     arrived = 0
     while arrived < LONGEST:
-        plug.settimeout(_left(until))
         block = reply.read1(_BLOCK)
         if not block:
             break

@@ -9,8 +9,9 @@ import typing as t
 from dataclasses import dataclass, field
 
 from .._core.errors import LlmError
-from .http_client import _library, explain, failures, session, shown, words
-from .unix_socket import SCHEME, socket_path, unix_socket_adapter
+from .address import parse_address
+from .http_client import _library, explain, failures, session, words
+from .unix_socket import unix_socket_adapter
 
 if t.TYPE_CHECKING:
     import requests
@@ -18,6 +19,8 @@ if t.TYPE_CHECKING:
 # Bytes that one answer, or one line of a stream, may have: a description of a model is far below it.
 LONGEST = 64 * 1024**2
 _BLOCK = 4096
+# No count of bytes, tokens or seconds is beyond it.
+_MOST = 1e18
 _BY_STATUS = {
     400: "invalid_input",
     401: "auth_error",
@@ -108,22 +111,16 @@ class Reply:
 
 
 class Daemon:
-    """One daemon at `address`: `http://host:port`, `https://…` (both may have a path) or `unix:///path/to.sock`.
+    """One daemon at `address`, in the forms of `address.py`: by TCP, TLS or Unix socket, at the top or below a path.
 
     `what` is its name in messages. `token` goes out as a bearer header and never into a message. `timeout` is in
     seconds: for the connection, and for each silence of an answer. Raises `invalid_input`.
     """
 
     def __init__(self, address: str, *, what: str, token: str = "", timeout: float) -> None:
-        self._socket = ""
-        if address.startswith(SCHEME):
-            self._socket = socket_path(address)
-            self._base, self.address = "http://localhost", address
-        elif address.startswith(("http://", "https://")):
-            self._base = address.rstrip("/")
-            self.address = shown(self._base)
-        else:
-            raise LlmError("invalid_input", f"The address of {what} must begin with http://, https:// or unix:///.")
+        place = parse_address(address, f"The address of {what}")
+        self._socket, self.address = place.socket, place.shown
+        self._base = f"http://localhost{place.below}" if place.socket else address.rstrip("/")
         if not (token.isascii() and token.isprintable()):
             raise LlmError("invalid_input", f"The token for {what} has characters that no HTTP header can have.")
         self._token = token
@@ -235,8 +232,9 @@ def entries(found: t.Any) -> list[dict[str, t.Any]]:
 
 
 def number(found: t.Any) -> int:
-    """A whole number of an answer, 0 where there is none."""
-    return int(found) if isinstance(found, (int, float)) and not isinstance(found, bool) else 0
+    """A whole number of an answer, 0 where there is none; JSON can write numbers beyond all (1e400)."""
+    counts = isinstance(found, (int, float)) and not isinstance(found, bool) and abs(found) < _MOST
+    return int(found) if counts else 0
 
 
 def go_reason(text: str) -> str | None:
@@ -246,7 +244,7 @@ def go_reason(text: str) -> str | None:
 
 def size_of(text: str) -> int:
     """Bytes of a size as people read it (`2.7 MB`, `256.35 MiB`, `2.58MiB`), as exact as it was written; else 0."""
-    found = re.fullmatch(r"([\d.]+)\s*([KMGTP]?)(i?)B?", text.strip(), re.IGNORECASE)
+    found = re.fullmatch(r"([0-9.]{1,24})\s*([KMGTP]?)(i?)B?", text.strip(), re.IGNORECASE)
     if not found or found[1].count(".") > 1 or found[1] == ".":
         return 0
     size = float(found[1])

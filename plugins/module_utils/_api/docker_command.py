@@ -11,14 +11,11 @@ import json
 import os
 import re
 import shutil
-import signal
-import subprocess
-import time
 import typing as t
-from dataclasses import dataclass
 from pathlib import Path
 
 from .._core.errors import LlmError
+from .bounded_command import Ran, run
 from .daemon import go_reason
 
 # Commands that change nothing. `docker model …` is not among them: its `status` removes a stopped runner's container,
@@ -33,27 +30,21 @@ _NOT_THERE = re.compile(
     re.IGNORECASE,
 )
 # How a word of `docker ps` shows ports: `0.0.0.0:12434->12434/tcp`, `[::]:8000-8010->8000-8010/tcp`.
-_PUBLISHED = re.compile(r":(\d+)(?:-(\d+))?->")
+_PUBLISHED = re.compile(r":(\d{1,5})(?:-(\d{1,5}))?->")
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a command said. `status` is None where it had to be ended (`late`) or could not be started."""
-
-    status: int | None
-    out: str
-    error: str
-    late: bool = False
+class Said(Ran):
+    """What the docker command said."""
 
     def documents(self) -> list[dict[str, t.Any]]:
         """The JSON objects among its lines, or in the list that it is."""
         found: list[t.Any] = []
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             whole = json.loads(self.out)
             found = whole if isinstance(whole, list) else [whole]
         if not found:
             for line in self.out.splitlines():
-                with contextlib.suppress(ValueError):
+                with contextlib.suppress(ValueError, RecursionError):
                     found.append(json.loads(line))
         return [entry for entry in found if isinstance(entry, dict)]
 
@@ -95,29 +86,8 @@ class DockerCommand:
         if not any(words[: len(look)] == look for look in _LOOKS):
             raise ValueError(f"docker {' '.join(words)} is not known to change nothing")
         environment = {"HOME": str(Path.home()), **os.environ, "DOCKER_CLI_HINTS": "false"}
-        try:
-            process = subprocess.Popen(
-                [self._executable, *words], env=environment, text=True, encoding="utf-8", errors="replace",
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-            )  # fmt: skip
-        except OSError as failure:
-            return Said(None, "", f"{self._executable} could not be started: {failure}")
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            out, error = process.communicate(timeout=max(0.01, self._until - time.monotonic()))
-            return Said(process.returncode, out, error)
-        return self._end(process)
-
-    def _end(self, process: subprocess.Popen[str]) -> Said:
-        """End what we started, and its children; a newer client says what it knows when it is asked to end."""
-        process.terminate()
-        for _again in range(2):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                out, error = process.communicate(timeout=self._grace)
-                return Said(None, out, error, late=True)
-            # It leads a session of its own, so the group has its children and nobody else.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        return Said(None, "", "", late=True)
+        ran = run([self._executable, *words], until=self._until, grace=self._grace, environment=environment)
+        return Said(ran.status, ran.out, ran.error, ran.late)
 
 
 def published(ports: str, port: int) -> bool:

@@ -8,6 +8,8 @@ import re
 import sys
 import time
 import typing as t
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 from .._core.errors import LlmError
@@ -151,6 +153,20 @@ def words(failure: Exception) -> str:
     if "IncompleteRead" in text or "ProtocolError" in text or "ChunkedEncodingError" in text:
         return "the connection ended early"
     return type(failure).__name__
+
+
+def seconds_asked(headers: t.Mapping[str, str]) -> float | None:
+    """The pause that Retry-After asks for, as seconds or as a date (RFC 9110, section 10.2.3)."""
+    value = next((text.strip() for name, text in headers.items() if name.lower() == "retry-after"), "")
+    if value.isdecimal():
+        return float(value)
+    try:
+        moment = parsedate_to_datetime(value)
+    except (TypeError, ValueError, IndexError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
 
 
 def refused(status: int, place: str, headers: t.Mapping[str, str]) -> LlmError:

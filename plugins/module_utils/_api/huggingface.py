@@ -17,7 +17,8 @@ from urllib.parse import quote
 from .._core.digest import GIT_BLOB, SHA256, Digest
 from .._core.errors import LlmError
 from .._core.model import FileEntry
-from .http_client import RETRIED, refused
+from .address import shown_address
+from .http_client import RETRIED, refused, seconds_asked
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 # model_info is a bare GET in the client: no retry of its own (huggingface_hub 2.4 hf_api.py).
@@ -54,28 +55,35 @@ def model_info(endpoint: str, model: str, revision: str, *, token: str, timeout:
 
 
 def model_facts(endpoint: str, model: str, revision: str, *, token: str, timeout: float) -> dict[str, t.Any]:
-    """What the hub has read of a model's files itself: `gguf` (header) and `config`; raises as `model_info` does."""
-    info = _asked(endpoint, model, revision, token=token, timeout=timeout, expand=["gguf", "config"])
+    """What the hub has read of a model's files itself: `gguf` (header) and `config`; raises as `model_info` does.
+
+    It is asked once: who only looks would rather know at once that it does not answer.
+    """
+    info = _asked(endpoint, model, revision, token=token, timeout=timeout, waits=(), expand=["gguf", "config"])
     return {"gguf": getattr(info, "gguf", None), "config": getattr(info, "config", None)}
 
 
-def _asked(endpoint: str, model: str, revision: str, *, token: str, timeout: float, **words: t.Any) -> t.Any:
+def _asked(
+    endpoint: str, model: str, revision: str, *, token: str, timeout: float, waits: tuple[float, ...] = _WAITS,
+    **words: t.Any,
+) -> t.Any:  # fmt: skip
     library = _library()
     client = library.HfApi(endpoint=endpoint, token=token or False)
-    for wait in (*_WAITS, None):
+    for wait in (*waits, None):
         try:
             info = client.model_info(model, revision=revision, timeout=timeout, **words)
         except library.errors.HfHubHTTPError as failure:
             status = failure.response.status_code if failure.response is not None else 0
             if wait is None or status not in RETRIED:
                 raise _explain(failure, library, status, endpoint, model, revision) from None
-            time.sleep(_asked_wait(failure.response.headers.get("Retry-After"), wait))
+            asked = seconds_asked(failure.response.headers)
+            time.sleep(wait if asked is None else min(asked, _LONGEST_WAIT))
         except OSError as failure:
             raise _unreachable(endpoint, failure) from None
         except (ValueError, KeyError, TypeError, AttributeError) as failure:
             raise LlmError(
                 "hub_error",
-                f"the hub {endpoint} answered with something that is no description of a model.",
+                f"the hub {shown_address(endpoint)} answered with something that is no description of a model.",
                 remedy="Check the address: a proxy or a login page may answer in its place.",
                 said=str(failure)[:200],
             ) from None
@@ -138,26 +146,17 @@ def _entry(sibling: t.Any) -> FileEntry:
     return FileEntry(sibling.rfilename, int(sibling.size), Digest(GIT_BLOB, sibling.blob_id))
 
 
-def _asked_wait(header: str | None, usual: float) -> float:
-    """Seconds of a Retry-After, a number or a date (RFC 9110, 10.2.3), within reason; the usual wait for nonsense."""
-    from urllib3.exceptions import InvalidHeader
-    from urllib3.util import Retry
-
-    try:
-        asked = Retry().parse_retry_after(header) if header else usual
-    except InvalidHeader:
-        asked = usual
-    return max(0.0, min(float(asked), _LONGEST_WAIT))
-
-
 def _unreachable(endpoint: str, failure: Exception) -> LlmError:
+    place = shown_address(endpoint)
+    # The client may name the address that it asked, with the credentials in it.
+    said = str(failure).replace(endpoint, place)
     if "CERTIFICATE_VERIFY_FAILED" in str(failure) or "WRONG_VERSION_NUMBER" in str(failure):
-        return LlmError("tls_failed", f"The hub {endpoint}: its certificate could not be verified.")
-    return LlmError("unreachable", f"The hub {endpoint} could not be reached: {failure}.")
+        return LlmError("tls_failed", f"The hub {place}: its certificate could not be verified.")
+    return LlmError("unreachable", f"The hub {place} could not be reached: {said}.")
 
 
 def _explain(failure: t.Any, library: t.Any, status: int, endpoint: str, model: str, revision: str) -> LlmError:
-    errors = library.errors
+    errors, endpoint = library.errors, shown_address(endpoint)
     if isinstance(failure, errors.GatedRepoError):
         return LlmError("gated", f"the hub {endpoint} answered {status}, the repository is gated.", status=status)
     if isinstance(failure, errors.RevisionNotFoundError):

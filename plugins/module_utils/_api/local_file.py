@@ -30,9 +30,20 @@ class LocalFile:
 
 
 def sha256_of(path: Path) -> str:
-    """The hexadecimal sha256 of a file, read block by block."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
+    """The hexadecimal sha256 of a file."""
+    return hashed(path, hashlib.sha256())
+
+
+def hashed(path: Path, hasher: t.Any, start: int = 0, stop: int | None = None) -> str:
+    """What the hasher makes of a file, or of its bytes from `start` to before `stop`, in hexadecimal."""
+    buffer = bytearray(_BLOCK)
+    view = memoryview(buffer)
+    with path.open("rb", buffering=0) as file:
+        file.seek(start)
+        left = _BLOCK if stop is None else stop - start
+        while left and (count := file.readinto(view[: min(_BLOCK, left)])):
+            hasher.update(view[:count])
+            if stop is not None:
+                left -= count
+    value: str = hasher.hexdigest()
+    return value

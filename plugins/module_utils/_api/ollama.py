@@ -137,7 +137,41 @@ def _reason(text: str) -> str | None:
     return found or go_reason(text)
 
 
-class OllamaApi:
+class Unloading:
+    """How a model is taken out of memory, whichever way the server is asked."""
+
+    place: str
+
+    def running(self) -> list[Loaded]:
+        """Every model in memory."""
+        raise NotImplementedError
+
+    def unload(self, name: str, *, deadline: float = 60.0, pause: float = 0.2) -> bool:
+        """Take a model out of memory and wait until it is out; False if it was not in.
+
+        The answer comes before the model has gone, so what is loaded is asked again every `pause` seconds, for
+        `deadline` seconds at most. Weights from before an update, or of a deleted model, go by no request: `in_use`
+        for the deleted one, `timeout` for the other.
+        """
+        if not self._is_loaded(name):
+            return False
+        until = time.monotonic() + deadline
+        self._ask_to_unload(name)
+        while self._is_loaded(name):
+            if time.monotonic() >= until:
+                raise LlmError("timeout", f"{name} is still loaded by {self.place} after {deadline:g} seconds.")
+            time.sleep(pause)
+        return True
+
+    def _ask_to_unload(self, name: str) -> None:
+        """Ask once; raises `in_use` for a deleted model."""
+        raise NotImplementedError
+
+    def _is_loaded(self, name: str) -> bool:
+        return any(same_name(entry.name, name) for entry in self.running())
+
+
+class OllamaApi(Unloading):
     """One Ollama server. `timeout` in seconds for plain questions; `silence` for work that may say nothing for long."""
 
     def __init__(self, address: str, *, token: str = "", timeout: float = 30.0, silence: float = 1800.0) -> None:
@@ -257,16 +291,7 @@ class OllamaApi:
             reply = self._daemon.request("POST", f"/api/blobs/{digest}", data=file, timeout=self._silence)
         self._good(reply, f"take {path}")
 
-    def unload(self, name: str, *, deadline: float = 60.0, pause: float = 0.2) -> bool:
-        """Take a model out of memory and wait until it is out; False if it was not in.
-
-        The answer comes before the model has gone, so what is loaded is asked again every `pause` seconds, for
-        `deadline` seconds at most. Weights from before an update, or of a deleted model, go by no request: `in_use`
-        for the deleted one, `timeout` for the other.
-        """
-        if not self._is_loaded(name):
-            return False
-        until = time.monotonic() + deadline
+    def _ask_to_unload(self, name: str) -> None:
         body = {"model": name, "keep_alive": 0}
         reply = self._daemon.request("POST", "/api/generate", body=body, timeout=self._silence)
         if reply.status == 404 and self._is_loaded(name):
@@ -276,14 +301,6 @@ class OllamaApi:
             )  # fmt: skip
         if reply.status != 404:
             self._good(reply, f"unload {name}")
-        while self._is_loaded(name):
-            if time.monotonic() >= until:
-                raise LlmError("timeout", f"{name} is still loaded by {self.place} after {deadline:g} seconds.")
-            time.sleep(pause)
-        return True
-
-    def _is_loaded(self, name: str) -> bool:
-        return any(same_name(entry.name, name) for entry in self.running())
 
     def _work(self, path: str, body: t.Mapping[str, t.Any], doing: str, progress: t.Callable[[PullLine], None]) -> None:
         reply = self._daemon.request("POST", path, body=body, stream=True, timeout=self._silence)

@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import time
 import typing as t
 from pathlib import Path
 
 from .._core.errors import LlmError
 from .daemon import size_of
-from .ollama import Loaded, PullLine, Tag, failure_of, same_name
+from .ollama import Loaded, PullLine, Tag, Unloading, failure_of
 
 # Escape sequences of a terminal (ECMA-48): cursor, colours, modes.
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-Z\\-_]")
@@ -24,7 +23,7 @@ _MISSING = re.compile(r"model ['\"].*['\"] not found|couldn't find model", re.IG
 _STATUS = re.compile(r"(\d{3}) [A-Z][A-Za-z' -]*: ")
 
 
-class OllamaCommand:
+class OllamaCommand(Unloading):
     """The program at `executable`, told to ask the server at `address` (its own default if empty).
 
     Nothing is ever started: before each command it is asked whether a server is there, because on some systems the
@@ -111,21 +110,9 @@ class OllamaCommand:
         self._check_name(destination)
         self._asked("cp", source, destination, doing=f"copy {source} to {destination}")
 
-    def unload(self, name: str, *, deadline: float = 60.0, pause: float = 0.2) -> bool:
-        """Take a model out of memory and wait until it is out (seconds); False if it was not in. Raises `timeout`."""
-        if not self._is_loaded(name):
-            return False
-        until = time.monotonic() + deadline
+    def _ask_to_unload(self, name: str) -> None:
         if not self._unless_missing("stop", name, doing=f"unload {name}"):
             raise LlmError("in_use", f"{name} was deleted from {self.place} while it was loaded.")
-        while self._is_loaded(name):
-            if time.monotonic() >= until:
-                raise LlmError("timeout", f"{name} is still loaded by {self.place} after {deadline:g} seconds.")
-            time.sleep(pause)
-        return True
-
-    def _is_loaded(self, name: str) -> bool:
-        return any(same_name(entry.name, name) for entry in self.running())
 
     def _unless_missing(self, command: str, name: str, *, doing: str) -> bool:
         self._check_name(name)

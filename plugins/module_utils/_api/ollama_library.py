@@ -19,6 +19,7 @@ from .._core.errors import LlmError
 from .daemon import size_of
 from .http_client import shown
 from .public_get import Deadline, get_text
+from .public_refusal import no_list
 
 DEFAULT_ADDRESS = "https://ollama.com"
 _NAME = re.compile(r"/library/([\w.-]+)/?")
@@ -33,7 +34,6 @@ class LibraryModel:
     """A family of the library: `sizes` are tags (`7b`), `capabilities` words such as `tools`."""
 
     name: str
-    description: str
     sizes: tuple[str, ...]
     capabilities: tuple[str, ...]
     pulls: int | None
@@ -51,13 +51,21 @@ class LibraryTag:
 def list_models(address: str, deadline: Deadline) -> list[LibraryModel]:
     """The whole library, most popular first; raises `page_changed` and the errors of `get_text`."""
     url = f"{address}/library"
-    return parse_library(get_text(url, deadline), shown(url))
+    return parse_library(_page(url, deadline), shown(url))
 
 
 def list_tags(address: str, model: str, deadline: Deadline) -> list[LibraryTag]:
     """All tags of a model; raises as `list_models` does."""
     url = f"{address}/library/{quote(model)}/tags"
-    return parse_tags(get_text(url, deadline), model, shown(url))
+    return parse_tags(_page(url, deadline, model), model, shown(url))
+
+
+def _page(url: str, deadline: Deadline, model: str = "") -> str:
+    page = get_text(url, deadline, model=model)
+    # Not a page that has changed: something else answers.
+    if "<" not in page:
+        raise no_list(shown(url), "something that is no page")
+    return page
 
 
 def parse_library(page: str, place: str) -> list[LibraryModel]:
@@ -68,10 +76,8 @@ def parse_library(page: str, place: str) -> list[LibraryModel]:
         name = _NAME.fullmatch(link["href"]) if link else None
         if name is None:
             continue
-        description = item.select_one("p")
         found[name[1]] = LibraryModel(
             name[1],
-            _text(description) if description else "",
             tuple(_text(mark).lower() for mark in item.select("[x-test-size]")),
             tuple(_text(mark).lower() for mark in item.select("[x-test-capability]")),
             _pulls(item.select_one("[x-test-pull-count]")),

@@ -74,7 +74,30 @@ def ollama_manifest(name: str, *, insecure: bool, timeout: float) -> RegistryMan
     `not_found`, `auth_error` (private, or not there), `engine_too_old`, `tls_failed`, `unreachable`, `hub_error`.
     """
     host, namespace, model, tag = _checked(name)
-    url = f"{'http' if insecure else 'https'}://{host}/v2/{namespace}/{model}/manifests/{tag}"
+    path = f"{namespace}/{model}/manifests/{tag}"
+    place, body = _read(host, path, longest=_LONGEST, insecure=insecure, timeout=timeout)
+    try:
+        return parse_manifest(body)
+    except LlmError as error:
+        raise error.about(place) from None
+
+
+def ollama_blob(name: str, blob: Blob, *, longest: int, insecure: bool, timeout: float) -> bytes:
+    """The bytes of one small part of a model: its configuration or a text. Raises as `ollama_manifest` does.
+
+    `hub_error` for more than `longest` bytes, `checksum_mismatch` for others than the digest's.
+    """
+    host, namespace, model, _tag = _checked(name)
+    path = f"{namespace}/{model}/blobs/{blob.digest}"
+    place, body = _read(host, path, longest=longest, insecure=insecure, timeout=timeout)
+    if f"sha256:{hashlib.sha256(body).hexdigest()}" != blob.digest:
+        raise LlmError("checksum_mismatch", f"{place} answered with other bytes than its name says.")
+    return body
+
+
+def _read(host: str, path: str, *, longest: int, insecure: bool, timeout: float) -> tuple[str, bytes]:
+    """What the registry has at a path, and how a message names that place."""
+    url = f"{'http' if insecure else 'https'}://{host}/v2/{path}"
     with session(retries=2, connections=1) as client:
         # Ollama does not ask the own host through a proxy either (Go's net/http, ProxyFromEnvironment).
         client.trust_env = urlsplit(url).hostname not in _LOCAL
@@ -83,17 +106,14 @@ def ollama_manifest(name: str, *, insecure: bool, timeout: float) -> RegistryMan
                 body = b""
                 for block in answer.iter_content(65536):
                     body += block
-                    if len(body) > _LONGEST:
-                        raise LlmError("hub_error", f"{shown(url)} has more than {_LONGEST} bytes.")
+                    if len(body) > longest:
+                        raise LlmError("hub_error", f"{shown(url)} has more than {longest} bytes.")
         except failures() as failure:
             raise explain(failure, shown(url)) or LlmError(
                 "unreachable", f"{shown(url)} could not be reached: {words(failure)}."
             ) from None
     if answer.status_code == 200:
-        try:
-            return parse_manifest(body)
-        except LlmError as error:
-            raise error.about(shown(url)) from None
+        return shown(url), body
     if answer.status_code in (401, 403):
         raise LlmError(
             "auth_error", f"{shown(url)} answered {answer.status_code}: it is private, or not there.",

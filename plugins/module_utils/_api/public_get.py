@@ -6,15 +6,15 @@ from __future__ import annotations
 import json
 import time
 import typing as t
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 
 from .._core.errors import LlmError
-from .http_client import RETRIED, explain, failures, refused, session, shown, words
+from .http_client import RETRIED, explain, failures, seconds_asked, session, shown, words
+from .public_refusal import list_refused, no_list, too_long
 
 # Bytes that one answer may have: the longest known, a library's whole page, has less than one million.
 _LONGEST = 32 * 1024**2
 _BLOCK = 65536
+LATER = "Raise timeout, or ask again later."
 
 
 class Deadline:
@@ -32,10 +32,10 @@ class Deadline:
         return LlmError(
             "timeout",
             f"{place} did not answer within {self.seconds:g} seconds.",
-            remedy="Raise timeout, or try again later.",
+            remedy=LATER,
         )
 
-    def wait(self, status: int, headers: t.Mapping[str, str], place: str, attempt: int) -> None:
+    def wait(self, status: int, headers: t.Mapping[str, str], place: str, attempt: int, model: str) -> None:
         """Sleep before the next try after `status`: as long as the other side asks, else longer each time.
 
         Raises the error of the answer where that would take longer than is left.
@@ -43,41 +43,14 @@ class Deadline:
         asked = seconds_asked(headers)
         pause = 0.5 * 2**attempt if asked is None else asked
         if pause >= self.left:
-            raise too_long(status, place, asked, self.seconds)
+            raise too_long(status, place, asked, self.seconds, headers=headers, model=model)
         time.sleep(pause)
 
 
-def too_long(status: int, place: str, asked: float | None, seconds: float) -> LlmError:
-    """The error for an answer after which there is no time for another try."""
-    if asked is None:
-        return refused(status, place, {})
-    return LlmError(
-        "hub_error",
-        f"{place} answered {status} and asks to wait {asked:g} seconds, longer than the timeout of {seconds:g} leaves.",
-        remedy="Ask again after that time.",
-        status=status,
-        retry_after=asked,
-    )
-
-
-def seconds_asked(headers: t.Mapping[str, str]) -> float | None:
-    """The pause that Retry-After asks for, as seconds or as a date (RFC 9110, section 10.2.3)."""
-    value = next((text.strip() for name, text in headers.items() if name.lower() == "retry-after"), "")
-    if value.isdigit():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except (TypeError, ValueError, IndexError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
-
-
-def get_text(url: str, deadline: Deadline, *, params: t.Mapping[str, str] | None = None) -> str:
+def get_text(url: str, deadline: Deadline, *, params: t.Mapping[str, str] | None = None, model: str = "") -> str:
     """The body of a good answer. Tries again after answers that may pass, while there is time.
 
-    Raises `timeout`, `unreachable`, `tls_failed`, `invalid_input` or the error of the answer.
+    `model` names what the address is about, if it is one model and no list. Raises `timeout`, `unreachable`, `tls_failed`, `invalid_input` or the error of the answer.
     """
     place = shown(url)
     attempt = 0
@@ -98,19 +71,21 @@ def get_text(url: str, deadline: Deadline, *, params: t.Mapping[str, str] | None
                     "unreachable", f"{place} could not be reached: {words(failure)}."
                 ) from None
             if status not in RETRIED:
-                raise refused(status, place, headers)
-            deadline.wait(status, headers, place, attempt)
+                raise list_refused(status, place, headers, model=model)
+            deadline.wait(status, headers, place, attempt, model)
             attempt += 1
 
 
-def get_document(url: str, deadline: Deadline, *, params: t.Mapping[str, str] | None = None) -> dict[str, t.Any]:
+def get_document(
+    url: str, deadline: Deadline, *, params: t.Mapping[str, str] | None = None, model: str = ""
+) -> dict[str, t.Any]:
     """The JSON object at `url`; raises as `get_text` does, and `hub_error` where it is no object."""
     try:
-        document = json.loads(get_text(url, deadline, params=params))
-    except ValueError:
+        document = json.loads(get_text(url, deadline, params=params, model=model))
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
-        raise LlmError("hub_error", f"{shown(url)} answered with something that is no JSON object.")
+        raise no_list(shown(url), "something that is no JSON object")
     return document
 
 
@@ -119,7 +94,7 @@ def _read(answer: t.Any, deadline: Deadline, place: str) -> str:
     for block in answer.iter_content(_BLOCK):
         content += block
         if len(content) > _LONGEST:
-            raise LlmError("hub_error", f"{place} answered with more than {_LONGEST} bytes.")
+            raise no_list(place, f"more than {_LONGEST} bytes")
         if not deadline.left:
             raise deadline.passed(place)
     return content.decode("utf-8", "replace")

@@ -1,26 +1,27 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""HTTP over a Unix socket: an adapter for `requests` that connects to a file instead of a host and port."""
+"""Connections to a Unix socket, and an adapter for `requests` that uses one instead of a host and port."""
 
 from __future__ import annotations
 
 import socket
 import typing as t
 
-from .._core.errors import LlmError
 from .http_client import _library
 
 if t.TYPE_CHECKING:
     from requests.adapters import HTTPAdapter
 
-SCHEME = "unix://"
 
-
-def socket_path(address: str) -> str:
-    """The path in `unix:///path/to.sock`; raises `invalid_input` for one that is not absolute."""
-    path = address[len(SCHEME) :]
-    if not address.startswith(SCHEME) or not path.startswith("/"):
-        raise LlmError("invalid_input", f"'{address}' is no address of a socket: it has the form unix:///path/to.sock.")
-    return path
+def connected(path: str, seconds: float | None) -> socket.socket:
+    """A connection to the socket at `path`; raises OSError."""
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        made.settimeout(seconds)
+        made.connect(path)
+    except BaseException:
+        made.close()
+        raise
+    return made
 
 
 def unix_socket_adapter(path: str) -> HTTPAdapter:
@@ -37,18 +38,14 @@ def unix_socket_adapter(path: str) -> HTTPAdapter:
 
     class SocketConnection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
-            made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             # Beside seconds and None it may be urllib3's mark for "not given".
-            made.settimeout(self.timeout if isinstance(self.timeout, (int, float)) else None)
+            seconds = self.timeout if isinstance(self.timeout, (int, float)) else None
             try:
-                made.connect(path)
+                return connected(path, seconds)
             except socket.timeout as cause:
-                made.close()
                 raise ConnectTimeoutError(self, f"Connection to {path} timed out.") from cause
             except OSError as cause:
-                made.close()
                 raise NewConnectionError(self, f"Failed to establish a new connection: {cause}") from cause
-            return made
 
     class SocketPool(HTTPConnectionPool):
         ConnectionCls = SocketConnection

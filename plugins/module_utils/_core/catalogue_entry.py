@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from .hardware import Needs, needs, parameters_in, quantization_in
 from .model import GB
 
-SORTS = ("downloads", "likes", "trending", "size", "name")
 BUILT_IN = "builtin"
 
 
@@ -48,10 +47,17 @@ class Entry:
 
     @classmethod
     def from_dict(cls, record: t.Mapping[str, t.Any]) -> Entry:
-        """Read a kept entry of this or another version; raises KeyError, TypeError or ValueError."""
-        known = {key: record[key] for key in cls.__dataclass_fields__ if key in record}
+        """Read a kept entry of this or another version; raises ValueError where a field has another type."""
+        known: dict[str, t.Any] = {key: record.get(key) for key in cls.__dataclass_fields__}
+        for key, kinds in _KINDS.items():
+            # What says true is no number.
+            if not isinstance(known[key], kinds) or isinstance(known[key], bool):
+                raise ValueError(f"{key} is {type(known[key]).__name__}")
         for key in ("tags", "aliases"):
-            known[key] = tuple(str(word) for word in known.get(key) or ())
+            words = known[key] if known[key] is not None else []
+            if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
+                raise ValueError(f"{key} is no list of words")
+            known[key] = tuple(words)
         return cls(**known)
 
     def shown(self, *, installed: bool, memory_gb: float | None) -> dict[str, t.Any]:
@@ -73,6 +79,14 @@ class Entry:
             "ram_min_gb": need.ram_min_gb,
             "ram_recommended_gb": need.ram_recommended_gb,
         }
+
+
+_TEXT, _NONE = (str,), (type(None),)
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("provider", "model_name", "display_name"), _TEXT),
+    **dict.fromkeys(("runtime", "quantization", "parameters"), _TEXT + _NONE),
+    **dict.fromkeys(("size_bytes", "downloads", "likes", "rank"), (int, *_NONE)),
+}
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,11 @@ class Digest:
     def __str__(self) -> str:
         return f"{self.algorithm}:{self.value}"
 
+    @property
+    def file_name(self) -> str:
+        """What a file with these bytes is called where it goes by them alone."""
+        return f"{self.algorithm}-{self.value}"
+
     @classmethod
     def parse(cls, text: str) -> Digest:
         algorithm, _colon, value = text.partition(":")

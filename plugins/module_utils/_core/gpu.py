@@ -7,6 +7,8 @@ import json
 import typing as t
 from dataclasses import dataclass
 
+_MOST = 1e18
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -26,7 +28,7 @@ def from_nvidia(text: str) -> list[Gpu]:
     """One line a card; `[N/A]` and `[Not Supported]` are unknown."""
     found = []
     for line in text.splitlines():
-        cells = [cell.strip() for cell in line.split(",")]
+        cells = [cell.strip() for cell in line.rsplit(",", len(NVIDIA) - 1)]
         if len(cells) == len(NVIDIA):
             used, total = _number(cells[2]), _number(cells[3])
             found.append(Gpu(cells[0], _number(cells[1]), _whole(used), _whole(total)))
@@ -37,7 +39,7 @@ def from_amd(text: str) -> list[Gpu]:
     """`rocm-smi --showuse --showmeminfo vram --showproductname --json`: an object a card, memory in bytes."""
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return []
     found = []
     for card, values in sorted(document.items()) if isinstance(document, dict) else ():
@@ -46,7 +48,8 @@ def from_amd(text: str) -> list[Gpu]:
         used, total = (_number(values.get(f"VRAM Total {kind}(B)")) for kind in ("Used Memory ", "Memory "))
         if total is None:
             continue
-        name = str(values.get("Card Series") or values.get("Card series") or card)
+        names = (values.get("Card Series"), values.get("Card series"), card)
+        name = next(text for text in names if text and isinstance(text, str))
         mebibyte = 1024 * 1024
         found.append(
             Gpu(
@@ -105,10 +108,12 @@ def summed(cards: t.Sequence[Gpu]) -> dict[str, t.Any]:
 
 
 def _number(value: t.Any) -> float | None:
+    """A figure; None for what is none, and for the `nan` and the endless numbers that Python reads as such."""
     try:
-        return float(value)
-    except (TypeError, ValueError):
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
         return None
+    return number if 0 <= number < _MOST else None
 
 
 def _whole(value: float | None) -> int | None:

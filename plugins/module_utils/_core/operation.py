@@ -18,6 +18,7 @@ PENDING, IN_PROGRESS, COMPLETED, FAILED, CANCELLED = STATUSES = (
     "failed",
     "cancelled",
 )
+# A record that says no more than its name waits. What is noted here runs from its first line on.
 _OPEN = (PENDING, IN_PROGRESS)
 # As many finished operations as a host keeps; a listing shows fewer.
 KEPT = 100
@@ -29,6 +30,8 @@ class Operation:
     """Times are UTC, ISO 8601. `progress` is a percentage; bytes are those that came, and those that were to come.
 
     `finished_at` and `duration_seconds` are None while it runs. `pid` and `process_started` tell whether it still does.
+    `error` says what went wrong, `message` that and what to do. It is step `step` of the `steps` of its run, which have
+    `bytes_before` and `bytes_after` beside its own.
     """
 
     operation_id: str
@@ -47,7 +50,11 @@ class Operation:
     rate: int = 0
     seen_at: str = ""
     pid: int | None = None
-    process_started: float | None = None
+    process_started: str | float | None = None
+    step: int = 1
+    steps: int = 1
+    bytes_before: int = 0
+    bytes_after: int = 0
 
     @property
     def running(self) -> bool:
@@ -59,45 +66,55 @@ class Operation:
         left = self.bytes_total - self.bytes_done
         return left // self.rate if self.running and self.rate > 0 and left > 0 else None
 
-    def moved(self, done: int, total: int, at: float) -> Operation:
+    @property
+    def whole_run(self) -> Operation:
+        """The same with the bytes of all steps of its run."""
+        done = self.bytes_before + self.bytes_done
+        total = self.bytes_before + self.bytes_total + self.bytes_after
+        return replace(self, bytes_done=done, bytes_total=total, progress=_percent(done, total))
+
+    def moved(self, done: int, total: int, at: float, rate: int) -> Operation:
         """The operation after `done` of `total` bytes at the time `at` (seconds since the epoch)."""
-        passed = at - seconds_of(self.started_at)
-        rate = int(done / passed) if passed > 0 else 0
-        percent = min(99, done * 100 // total) if total else 0
         return replace(
             self,
             status=IN_PROGRESS,
             bytes_done=done,
             bytes_total=total,
-            progress=percent,
+            progress=_percent(done, total),
             rate=rate,
             seen_at=written(at),
         )
 
-    def finished(self, at: float, *, error: str | None = None, reason: str | None = None) -> Operation:
+    def finished(
+        self, at: float, *, error: str | None = None, reason: str | None = None, message: str = ""
+    ) -> Operation:
+        """The operation at its end; its rate is that of its whole life."""
         done = error is None
+        came = self.bytes_total if done else self.bytes_done
+        took = max(0.0, at - seconds_of(self.started_at))
         return replace(
             self,
             status=COMPLETED if done else FAILED,
             progress=100 if done else self.progress,
-            bytes_done=self.bytes_total if done else self.bytes_done,
+            bytes_done=came,
+            rate=int(came / took) if took else 0,
+            message=message,
             error=error,
             reason=reason,
             finished_at=written(at),
-            duration_seconds=round(max(0.0, at - seconds_of(self.started_at)), 1),
+            duration_seconds=round(took, 1),
             seen_at=written(at),
         )
 
     def lost(self) -> Operation:
         """As it is told once its process is gone: it failed when it was last seen."""
-        seen = seconds_of(self.seen_at or self.started_at)
-        return replace(
-            self.finished(seen, error="Its process ended before it did.", reason="interrupted"), seen_at=self.seen_at
-        )
+        seen = seconds_of(self.seen_at) or seconds_of(self.started_at)
+        said = "Its process ended before it did."
+        ended = self.finished(seen, error=said, reason="interrupted", message=f"{said} Run it again.")
+        return replace(ended, seen_at=self.seen_at)
 
     def as_dict(self) -> dict[str, t.Any]:
-        hidden = {"pid", "process_started"}
-        return {key: value for key, value in asdict(self).items() if key not in hidden} | {
+        return {key: value for key, value in asdict(self).items() if key not in _HIDDEN} | {
             "eta_seconds": self.eta_seconds
         }
 
@@ -119,15 +136,9 @@ def mended(record: t.Any) -> Operation | None:
         return None
     known: dict[str, t.Any] = {}
     for name in (field.name for field in fields(Operation)):
-        value = record.get(name)
-        if name in _WHOLE:
-            known[name] = _number(value)
-        elif name in _OPTIONAL:
-            known[name] = value if isinstance(value, _OPTIONAL[name]) else None
-        else:
-            known[name] = str(value) if value is not None else ""
+        mend = _MENDERS.get(name) or _text
+        known[name] = mend(record.get(name))
     status = known["status"] if known["status"] in STATUSES else FAILED
-    known["progress"] = max(0, min(100, known["progress"]))
     known["operation_type"] = known["operation_type"] if known["operation_type"] in TYPES else TYPES[0]
     found = Operation(**{**known, "status": status})
     if found.running:
@@ -139,40 +150,79 @@ def mended(record: t.Any) -> Operation | None:
     return replace(found, finished_at=end or written(0), duration_seconds=round(length, 1))
 
 
-def _number(value: t.Any) -> int:
+def parsed(text: str) -> Operation | None:
+    """The operation of one line or progress file; None for text that is none, as a cut or a foreign one."""
     try:
-        return int(float(value))
+        return mended(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _percent(done: int, total: int) -> int:
+    """Whole percent; the last one is for the end."""
+    return max(0, min(99, done * 100 // total)) if total else 0
+
+
+def _text(value: t.Any) -> str:
+    """A half of a character (a lone surrogate) can be read from JSON, and not be printed."""
+    return "" if value is None else str(value).encode("utf-8", "replace").decode("utf-8")
+
+
+def _text_or_none(value: t.Any) -> str | None:
+    return _text(value) if isinstance(value, str) else None
+
+
+def _count(value: t.Any) -> int:
+    try:
+        return 0 if isinstance(value, bool) else int(max(0, min(_MOST, float(value))))
     except (TypeError, ValueError, OverflowError):
         return 0
 
 
-_OPTIONAL: dict[str, tuple[type, ...]] = {
-    "error": (str,),
-    "reason": (str,),
-    "finished_at": (str,),
-    "duration_seconds": (int, float),
-    "pid": (int,),
-    "process_started": (int, float),
+def _duration(value: t.Any) -> float | None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # Neither NaN nor infinity, nor what no operation takes.
+    return value if number and 0 <= value < _MOST else None
+
+
+def _process(value: t.Any) -> int | None:
+    """A process number that a kernel can have."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31 else None
+
+
+def _start(value: t.Any) -> str | float | None:
+    return _text(value) if isinstance(value, str) else _duration(value)
+
+
+# More seconds or bytes than anything has.
+_MOST = 1e15
+_HIDDEN = {"pid", "process_started", "step", "steps", "bytes_before", "bytes_after"}
+_MENDERS: dict[str, t.Callable[[t.Any], t.Any]] = {
+    "progress": lambda value: min(100, _count(value)),
+    **dict.fromkeys(("bytes_done", "bytes_total", "rate", "bytes_before", "bytes_after"), _count),
+    **dict.fromkeys(("step", "steps"), lambda value: max(1, _count(value))),
+    **dict.fromkeys(("error", "reason", "finished_at"), _text_or_none),
+    "duration_seconds": _duration,
+    "pid": _process,
+    "process_started": _start,
 }
-_WHOLE = ("progress", "bytes_done", "bytes_total", "rate")
 
 
 def read_log(text: str) -> list[Operation]:
     """All operations of a log, oldest first. The last line of an operation counts; cut and foreign lines do not."""
     found: dict[str, Operation] = {}
-    for line in text.splitlines():
-        try:
-            operation = mended(json.loads(line))
-        except ValueError:
-            continue
-        if operation:
-            found.pop(operation.operation_id, None)
-            found[operation.operation_id] = operation
+    for operation in filter(None, map(parsed, text.splitlines())):
+        known = found.pop(operation.operation_id, operation)
+        # What has ended does not go on: a line that came late tells of before.
+        found[operation.operation_id] = known if operation.running and not known.running else operation
     return sorted(found.values(), key=lambda operation: operation.started_at)
 
 
-def bounded(operations: t.Sequence[Operation], kept: int = KEPT) -> list[Operation]:
-    """The newest `kept` finished ones, and all that run."""
-    done = [operation for operation in operations if not operation.running]
+def bounded(
+    operations: t.Sequence[Operation], lives: t.Callable[[Operation], bool], kept: int = KEPT
+) -> list[Operation]:
+    """The newest `kept` that ended, and all that run. Those that `lives` does not know any more have ended."""
+    told = [operation.lost() if operation.running and not lives(operation) else operation for operation in operations]
+    done = [operation for operation in told if not operation.running]
     dropped = {operation.operation_id for operation in done[: max(0, len(done) - kept)]}
-    return [operation for operation in operations if operation.operation_id not in dropped]
+    return [operation for operation in told if operation.operation_id not in dropped]

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from .digest import Digest
 from .errors import LlmError
-from .hardware import needs
+from .hardware import Needs, needs, parameters_in, quantization_in
 from .manifest import Manifest
 from .model import GB, FileEntry, InstalledModel, Resolved, total_size
 from .request import ModelRequest
+from .weights import bytes_loaded
 
 # Room that is left on the disk beside the models, so that a host does not come to a halt at the last byte.
 HEADROOM = 64 * 1024 * 1024
@@ -70,16 +71,19 @@ class Step:
         return self.action in CHANGING
 
     @property
-    def _known_size(self) -> int | None:
-        """Bytes of the model where somebody says them."""
-        resolved = self.resolved
-        if resolved is None or not (resolved.files or resolved.declared_size):
-            return None
-        return resolved.size
+    def _needs(self) -> Needs:
+        """From the bytes that an engine loads where somebody says them, else from what the model's name tells."""
+        request, resolved = self.request, self.resolved
+        if request is None or resolved is None:
+            return needs(None, None)
+        files = {entry.path: entry.size for entry in resolved.files}
+        size = bytes_loaded(files, request.quantization) if files else resolved.declared_size
+        name = request.reference.model
+        return needs(parameters_in(name), request.quantization or quantization_in(name), size)
 
     def as_dict(self) -> dict[str, t.Any]:
         gone = self.action in ("remove", "evict", "none")
-        memory = needs(None, None, self._known_size)
+        memory = self._needs
         return {
             "name": self.name,
             "action": self.action,

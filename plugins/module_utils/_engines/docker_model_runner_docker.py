@@ -7,6 +7,8 @@ import re
 import typing as t
 from urllib.parse import urlsplit
 
+from .._api.address import shown_address
+from .._api.daemon import entries
 from .._api.docker_command import Said
 from .docker_model_runner_seen import (
     CONTAINER_NAME,
@@ -14,13 +16,15 @@ from .docker_model_runner_seen import (
     MINIMUM,
     Because,
     Seen,
-    entries,
     local_port,
     mapping,
+    number,
     platform_name,
+    text,
     wears_label,
 )
 
+_BY_NETWORK = ("tcp", "http", "https")
 _NOTHING = Said(None, "", "", late=True)
 
 
@@ -29,8 +33,8 @@ def docker_of(seen: Seen, because: Because) -> dict[str, t.Any]:
     client, server = mapping(told.get("Client")), mapping(told.get("Server"))
     mine = seen.info.document() if seen.info else None
     context = mapping(seen.context.document() if seen.context else None)
-    host = mapping(mapping(context.get("Endpoints")).get("docker")).get("Host")
-    remote = _is_remote(str(host)) if host else None
+    host = text(mapping(mapping(context.get("Endpoints")).get("docker")).get("Host"))
+    remote = _is_remote(host) if host else None
     plugin = next((entry for entry in entries(mapping(mine).get("Plugins")) if entry.get("Name") == "model"), None)
     if seen.executable is None:
         nothing = f"There is no program '{seen.asked}' on the host."
@@ -41,16 +45,15 @@ def docker_of(seen: Seen, because: Because) -> dict[str, t.Any]:
             failure = (seen.version or _NOTHING).complaint("tell the version of the daemon")
             because.failed("docker.daemon", failure)
         elif remote:
-            because.say(
-                "docker.daemon", "unsupported", f"The daemon is on another host: {_without_secrets(str(host))}."
-            )
+            because.say("docker.daemon", "unsupported", f"The daemon is on another host: {shown_address(host or '')}.")
         if mine is None:
             because.failed("docker.plugin", (seen.info or _NOTHING).complaint("list its plugins"))
         elif plugin is None:
             because.say("docker.plugin", "engine_missing", "The docker command has no plugin 'model'.")
         elif plugin.get("Err"):
-            because.say("docker.plugin", "hub_error", f"The plugin 'model' cannot be used: {str(plugin['Err'])[:200]}.")
-    version = client.get("Version") or mapping(mine).get("Version")
+            why = (text(plugin["Err"]) or "it does not say why")[:200]
+            because.say("docker.plugin", "hub_error", f"The plugin 'model' cannot be used: {why}.")
+    version = text(client.get("Version")) or text(mapping(mine).get("Version"))
     if seen.executable and not version:
         because.say("docker.client", "timeout", "The docker command did not tell its version.")
     return {
@@ -58,21 +61,21 @@ def docker_of(seen: Seen, because: Because) -> dict[str, t.Any]:
             "present": seen.executable is not None,
             "version": version,
             "path": seen.executable,
-            "context": context.get("Name") or client.get("Context") or mapping(mine).get("Context"),
+            "context": text(context.get("Name")) or text(client.get("Context")) or text(mapping(mine).get("Context")),
         },
         "daemon": {
             "reachable": bool(server),
-            "version": server.get("Version") or None,
+            "version": text(server.get("Version")),
             "platform_name": platform_name(server) if server else None,
-            "os": server.get("Os") or None,
-            "architecture": server.get("Arch") or None,
-            "host": _without_secrets(str(host)) if host else None,
+            "os": text(server.get("Os")),
+            "architecture": text(server.get("Arch")),
+            "host": shown_address(host) if host else None,
             "remote": remote,
         },
         "plugin": {
             "present": None if mine is None and seen.executable else bool(plugin) and not (plugin or {}).get("Err"),
-            "version": (plugin or {}).get("Version") or None,
-            "path": (plugin or {}).get("Path") or None,
+            "version": text((plugin or {}).get("Version")),
+            "path": text((plugin or {}).get("Path")),
         },
     }
 
@@ -97,7 +100,7 @@ def product_of(seen: Seen, docker: t.Mapping[str, t.Any], because: Because) -> d
         return {"desktop": True if hinted else None, "version": None, "meets_minimum": None}
     name = daemon["platform_name"]
     if "Docker Desktop" in name:
-        found = re.search(r"Docker Desktop v?(\d+(?:\.\d+)+)", name)
+        found = re.search(r"Docker Desktop v?([0-9]{1,9}(?:[.][0-9]{1,9})+)", name)
         if not found:
             for fact in ("version", "meets_minimum"):
                 because.say(fact, "hub_error", f"Docker Desktop calls itself '{name[:100]}', without a version.")
@@ -128,7 +131,9 @@ def containers_of(seen: Seen, docker: t.Mapping[str, t.Any], because: Because) -
         because.failed("containers", seen.inspected.complaint("look at containers"))
         return None
     found = [_container(document, port) for document in documents]
-    return sorted(found, key=lambda entry: (not entry["labelled"], entry["name"] != CONTAINER_NAME, entry["name"]))
+    return sorted(
+        found, key=lambda entry: (not entry["labelled"], entry["name"] != CONTAINER_NAME, entry["name"] or "")
+    )
 
 
 def _container(document: t.Mapping[str, t.Any], port: int | None) -> dict[str, t.Any]:
@@ -137,22 +142,23 @@ def _container(document: t.Mapping[str, t.Any], port: int | None) -> dict[str, t
     live = mapping(mapping(document.get("NetworkSettings")).get("Ports"))
     bound = live if any(live.values()) else mapping(host.get("PortBindings"))
     publishes = [
-        {"container_port": inner, "host_ip": entry.get("HostIp") or None, "host_port": int(entry["HostPort"])}
+        {"container_port": text(inner), "host_ip": text(entry.get("HostIp")), "host_port": port_number}
         for inner, places in sorted(bound.items())
         for entry in entries(places)
-        if str(entry.get("HostPort") or "").isdigit()
+        for port_number in [number(entry.get("HostPort"))]
+        if port_number is not None
     ]
     labelled = wears_label(config.get("Labels"))
     on_host = host.get("NetworkMode") == "host" and labelled
     running = state.get("Running") is True
     return {
-        "id": str(document.get("Id") or "") or None,
-        "name": str(document.get("Name") or "").lstrip("/") or None,
-        "image": config.get("Image") or None,
-        "state": state.get("Status") or None,
+        "id": text(document.get("Id")),
+        "name": (text(document.get("Name")) or "").lstrip("/") or None,
+        "image": text(config.get("Image")),
+        "state": text(state.get("Status")),
         "running": running,
-        "exit_code": None if running else state.get("ExitCode"),
-        "restart_policy": mapping(host.get("RestartPolicy")).get("Name") or None,
+        "exit_code": None if running else number(state.get("ExitCode")),
+        "restart_policy": text(mapping(host.get("RestartPolicy")).get("Name")),
         "labelled": labelled,
         "publishes": publishes,
         "holds_endpoint": running and (on_host or port in [entry["host_port"] for entry in publishes]),
@@ -160,12 +166,12 @@ def _container(document: t.Mapping[str, t.Any], port: int | None) -> dict[str, t
 
 
 def _is_remote(host: str) -> bool:
-    if host.startswith("ssh://"):
+    scheme, _separator, rest = host.partition("://")
+    if scheme == "ssh":
         return True
-    parts = urlsplit(host)
-    return parts.scheme in ("tcp", "http", "https") and (parts.hostname or "") not in LOCAL
-
-
-def _without_secrets(host: str) -> str:
-    scheme, separator, rest = host.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+    try:
+        name = urlsplit(f"//{rest}").hostname or ""
+    except ValueError:
+        # What cannot be read is no address of this host either.
+        return scheme in _BY_NETWORK
+    return scheme in _BY_NETWORK and name not in LOCAL

@@ -7,6 +7,7 @@ import typing as t
 
 from .._api.daemon import entries, size_of
 from .._api.docker_model_runner import normal_reference
+from .docker_model_runner_seen import mapping, number, text
 
 Say = t.Callable[[str, str, str], None]
 # The beginnings of a backend's status, and what they mean in one word.
@@ -20,15 +21,18 @@ _BACKENDS = {
 }
 
 
-def backends_of(status: t.Any) -> list[dict[str, t.Any]]:
-    """`{"vllm": "Not Installed: binary not found"}` becomes a record a backend, by name; None is none."""
-    return [_backend(str(name), said) for name, said in sorted((status or {}).items())]
+def backends_of(status: t.Any) -> list[dict[str, t.Any]] | None:
+    """`{"vllm": "Not Installed: binary not found"}` becomes a record a backend, by name; None is not known."""
+    if status is None:
+        return None
+    return [_backend(text(name) or "", said) for name, said in sorted(status.items())]
 
 
 def _backend(name: str, said: t.Any) -> dict[str, t.Any]:
-    head, _colon, detail = str(said).partition(":")
+    whole = text(str(said)) if isinstance(said, (str, int, float)) else None
+    head, _colon, detail = (whole or "").partition(":")
     state = _BACKENDS.get(head.strip().lower(), "unknown")
-    return {"name": name, "state": state, "detail": (detail.strip() if state != "unknown" else str(said)) or None}
+    return {"name": name, "state": state, "detail": (detail.strip() if state != "unknown" else whole) or None}
 
 
 def usage_of(disk: t.Any) -> dict[str, int | None] | None:
@@ -36,17 +40,22 @@ def usage_of(disk: t.Any) -> dict[str, int | None] | None:
     if disk is None:
         return None
     return {
-        "models_bytes": _number(disk.get("models_disk_usage")),
-        "backend_bytes": _number(disk.get("default_backend_disk_usage")),
+        "models_bytes": number(disk.get("models_disk_usage")),
+        "backend_bytes": number(disk.get("default_backend_disk_usage")),
     }
 
 
-def models_of(listed: t.Any, running: t.Any, say: Say) -> list[dict[str, t.Any]]:
-    """A record a model, in order of its first name. `running` is None where what is loaded could not be asked."""
+def models_of(listed: t.Any, running: t.Any, say: Say) -> list[dict[str, t.Any]] | None:
+    """A record a model, in order of its first name; None where they are not known.
+
+    `running` is None where what is loaded could not be asked.
+    """
+    if listed is None:
+        return None
     found = [_model(entry) for entry in entries(listed)]
-    if listed is not None and len(found) != len(listed):
+    if len(found) != len(listed):
         say("models", "hub_error", f"{len(listed) - len(found)} of {len(listed)} models have no record to read.")
-    loaded = None if running is None else [(str(entry.get("model_name") or ""), entry) for entry in entries(running)]
+    loaded = None if running is None else [(text(entry.get("model_name")) or "", entry) for entry in entries(running)]
     repositories = [{_repository(tag) for tag in record["tags"]} for record in found]
     for record, mine in zip(found, repositories):
         state: str | None = None
@@ -71,31 +80,18 @@ def _repository(name: str) -> str:
 
 
 def _model(entry: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    config = entry.get("config")
-    config = config if isinstance(config, dict) else {}
-    tags = entry.get("tags")
-    gguf = config.get("gguf")
-    gguf = gguf if isinstance(gguf, dict) else {}
+    config = mapping(entry.get("config"))
+    tags, gguf = entry.get("tags"), mapping(config.get("gguf"))
+    architecture = text(config.get("architecture"))
     return {
-        "id": _text(entry.get("id")),
-        "tags": [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else [],
-        "size": _text(config.get("size")),
-        "size_bytes": size_of(_text(config.get("size")) or "") or None,
-        "quantization": _text(config.get("quantization")),
-        "parameters": _text(config.get("parameters")),
-        "architecture": _text(config.get("architecture")),
-        "format": _text(config.get("format")),
-        "context_length": _number(config.get("context_size"))
-        or _number(gguf.get(f"{config.get('architecture')}.context_length")),
-        "created": _number(entry.get("created")),
+        "id": text(entry.get("id")),
+        "tags": [tag for tag in map(text, tags) if tag] if isinstance(tags, list) else [],
+        "size": text(config.get("size")),
+        "size_bytes": size_of(text(config.get("size")) or "") or None,
+        "quantization": text(config.get("quantization")),
+        "parameters": text(config.get("parameters")),
+        "architecture": architecture,
+        "format": text(config.get("format")),
+        "context_length": number(config.get("context_size")) or number(gguf.get(f"{architecture}.context_length")),
+        "created": number(entry.get("created")),
     }
-
-
-def _text(found: t.Any) -> str | None:
-    return found if isinstance(found, str) and found else None
-
-
-def _number(found: t.Any) -> int | None:
-    if isinstance(found, str) and found.isdigit():
-        return int(found)
-    return int(found) if isinstance(found, (int, float)) and not isinstance(found, bool) else None

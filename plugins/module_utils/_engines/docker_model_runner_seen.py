@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from .._api.address import parse_address, shown_address
 from .._api.bounded_get import Answer
 from .._api.docker_command import Said
 from .._core.errors import LlmError
@@ -20,6 +21,7 @@ _GREETING = "Docker Model Runner is running"
 # Docker Desktop has the runner below its own socket, with this version in the path from its first one on.
 _BELOW = "/exp/vDD4.40"
 MINIMUM = (4, 40)
+_LONGEST_TEXT, _MOST = 2000, 1e18
 DETAILS = {
     "runner_version": "/version",
     "backends": "/engines/status",
@@ -58,8 +60,13 @@ class Probe:
     def record(self) -> dict[str, t.Any]:
         reason = None if self.state == "runner" else STATES.get(self.state, self.state)
         return {
-            "address": self.address, "state": self.state, "status": self.status, "reason": reason, "message": self.said,
+            "address": self.shown, "state": self.state, "status": self.status, "reason": reason, "message": self.said,
         }  # fmt: skip
+
+    @property
+    def shown(self) -> str:
+        """The address without credentials, for the fact."""
+        return shown_address(self.address)
 
 
 class Because:
@@ -81,18 +88,20 @@ def address_of_socket(path: str) -> str:
 
 
 def socket_of(address: str) -> str:
-    return address[len("unix://") :].partition("#")[0] if address.startswith("unix://") else ""
+    """The path of an address's socket; empty for others."""
+    try:
+        return parse_address(address).socket
+    except LlmError:
+        return ""
 
 
 def local_port(address: str) -> int | None:
     """The TCP port of an address of this host; None for others and for sockets."""
     try:
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or (parts.hostname or "") not in LOCAL:
-            return None
-        return parts.port or {"http": 80, "https": 443}[parts.scheme]
-    except ValueError:
+        place = parse_address(address)
+    except LlmError:
         return None
+    return place.port if not place.socket and place.host in LOCAL else None
 
 
 def is_greeting(answer: Answer) -> bool:
@@ -108,7 +117,7 @@ def wears_label(labels: t.Any) -> bool:
     """Whether labels, as `docker ps` (a text) or `docker inspect` (a mapping) has them, are the runner's."""
     if isinstance(labels, dict):
         return bool(labels.get(_LABEL) == _ROLE)
-    return f"{_LABEL}={_ROLE}" in str(labels).split(",")
+    return f"{_LABEL}={_ROLE}" in words_of(labels)
 
 
 def is_desktop(version: Said) -> bool:
@@ -136,12 +145,31 @@ class Seen:
 
 
 def platform_name(server: t.Mapping[str, t.Any]) -> str:
-    return str(mapping(server.get("Platform")).get("Name") or "")
+    return text(mapping(server.get("Platform")).get("Name")) or ""
 
 
 def mapping(found: t.Any) -> dict[str, t.Any]:
     return found if isinstance(found, dict) else {}
 
 
-def entries(found: t.Any) -> list[dict[str, t.Any]]:
-    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+def text(found: t.Any) -> str | None:
+    """A text of an answer, as one that every reader of the fact can have; None where there is none."""
+    if not isinstance(found, str) or not found:
+        return None
+    # JSON can write halves of characters, which no encoding has.
+    return found[:_LONGEST_TEXT].encode("utf-8", "replace").decode("utf-8")
+
+
+def number(found: t.Any) -> int | None:
+    """A whole number of an answer, also where it is written as text; None for none and for what is beyond all."""
+    if isinstance(found, str):
+        return int(found) if re.fullmatch(r"[0-9]{1,18}", found) else None
+    counts = isinstance(found, (int, float)) and not isinstance(found, bool) and abs(found) < _MOST
+    return int(found) if counts else None
+
+
+def words_of(found: t.Any) -> list[str]:
+    """Words of a column of `docker ps`: apart by commas, or a list (as Podman's docker has it)."""
+    if isinstance(found, list):
+        return [word for word in found if isinstance(word, str)]
+    return found.split(",") if isinstance(found, str) else []

@@ -10,7 +10,7 @@ import typing as t
 
 from .docker_model_runner_docker import containers_of, docker_of, product_of
 from .docker_model_runner_models import backends_of, models_of, usage_of
-from .docker_model_runner_seen import DETAILS, MINIMUM, STATES, Because, Probe, Seen, socket_of
+from .docker_model_runner_seen import DETAILS, MINIMUM, STATES, Because, Probe, Seen, socket_of, text
 
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 _PLATFORMS = {"Darwin": "macos", "Linux": "linux", "Windows": "windows"}
@@ -41,7 +41,7 @@ def fact_of(seen: Seen) -> dict[str, t.Any]:
         "runner_enabled": enabled,
         "runner_running": runner is not None,
         "runner_version": _runner_version(seen, because) if runner else None,
-        "endpoint": runner.address if runner else None,
+        "endpoint": runner.shown if runner else None,
         "endpoints": [probe.record() for probe in seen.probes],
         "listener": listener,
         "containers": containers,
@@ -80,7 +80,7 @@ def _detail(seen: Seen, name: str, because: Because) -> t.Any:
 
 def _runner_version(seen: Seen, because: Because) -> str | None:
     told = _detail(seen, "runner_version", because)
-    said = str((told or {}).get("version") or "")
+    said = text((told or {}).get("version")) or ""
     if told is not None and not said:
         because.say("runner_version", "hub_error", "The runner does not tell its version.")
     return said.lstrip("v") or None
@@ -117,7 +117,7 @@ def _listener(
         because.failed("listener.process", seen.owner.failure)
     return {
         "kind": kind,
-        "address": None if kind == "none" else probe.address,
+        "address": None if kind == "none" else probe.shown,
         "container": holder["name"] if holder else None,
         "process": {"pid": owner.pid, "command": owner.command} if owner else None,
     }

@@ -3,60 +3,51 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
-import subprocess
+import time
 
+from .._api.background import Background
+from .._api.bounded_command import run
 from .._core.gpu import NVIDIA, NVIDIA_PROCESSES, Gpu, from_amd, from_nvidia, processes_from_amd, processes_from_nvidia
 
-# A tool whose driver hangs must not hang us.
-_TIMEOUT = 3
+# Where the tools lie besides PATH: ROCm's own folder, and that of the Windows Subsystem for Linux.
+PLACES = ("/opt/rocm/bin", "/usr/lib/wsl/lib")
+# Seconds that a tool may take to end when it is told to.
+_GRACE = 0.1
+# Seconds for them where a caller has no deadline of its own.
+_PATIENCE = 3.0
 
 
-def gpus() -> list[Gpu]:
-    """Every card that a tool tells of; empty without one."""
+def gpus(until: float | None = None) -> list[Gpu]:
+    """Every card that a tool tells of until `until` (of time.monotonic, in three seconds); empty without one.
+
+    Both makers' tools are asked at once: the one whose driver hangs must not take the other's time.
+    """
+    until = time.monotonic() + _PATIENCE if until is None else until
     query = f"--query-gpu={','.join(NVIDIA)}"
-    text = _output("nvidia-smi", query, "--format=csv,noheader,nounits")
-    if text is not None:
-        return from_nvidia(text)
-    text = _output("rocm-smi", "--showuse", "--showmeminfo", "vram", "--showproductname", "--json")
-    return from_amd(text) if text is not None else []
+    nvidia = _asked(until, "nvidia-smi", query, "--format=csv,noheader,nounits")
+    amd = _asked(until, "rocm-smi", "--showuse", "--showmeminfo", "vram", "--showproductname", "--json")
+    return [*from_nvidia(nvidia.result(until, "")), *from_amd(amd.result(until, ""))]
 
 
 def vram_by_pid() -> dict[int, int]:
     """Bytes of GPU memory by process, as far as a tool tells; empty without one."""
+    until = time.monotonic() + _PATIENCE
     query = f"--query-compute-apps={','.join(NVIDIA_PROCESSES)}"
-    text = _output("nvidia-smi", query, "--format=csv,noheader,nounits")
-    if text is not None:
-        return processes_from_nvidia(text)
-    text = _output("rocm-smi", "--showpids", "--json")
-    return processes_from_amd(text) if text is not None else {}
+    nvidia = _asked(until, "nvidia-smi", query, "--format=csv,noheader,nounits")
+    amd = _asked(until, "rocm-smi", "--showpids", "--json")
+    return {**processes_from_nvidia(nvidia.result(until, "")), **processes_from_amd(amd.result(until, ""))}
 
 
-def _output(command: str, *arguments: str) -> str | None:
-    path = shutil.which(command)
-    if not path:
-        return None
-    try:
-        tool = subprocess.Popen(
-            [path, *arguments],
-            text=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except OSError:
-        return None
-    try:
-        said, _nothing = tool.communicate(timeout=_TIMEOUT)
-    except subprocess.TimeoutExpired:
-        # It is not waited for: one that hangs in its driver does not even end when it is killed.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(tool.pid, signal.SIGKILL)
-        if tool.stdout:
-            tool.stdout.close()
-        return None
-    return said if tool.returncode == 0 else None
+def _asked(until: float, command: str, *arguments: str) -> Background[str]:
+    """What the tool prints; empty where there is none, and where it fails or takes too long."""
+
+    def ask() -> str:
+        path = shutil.which(command, path=os.pathsep.join([os.environ.get("PATH", ""), *PLACES]))
+        if not path:
+            return ""
+        done = run([path, *arguments], until=until - 2 * _GRACE, grace=_GRACE)
+        return done.out if done.status == 0 else ""
+
+    return Background(ask)

@@ -11,13 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from .._api.local_file import hashed
 from .._core.chunks import Chunk, parse
 from .._core.digest import Digest
 from .._core.model import FileEntry
 from .durable import read_text
+from .partial import chunks_path
 
-_BLOCK = 1 << 20
-_Done = t.TypeVar("_Done")
+_Item = t.TypeVar("_Item")
+_Answer = t.TypeVar("_Answer")
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Damage:
 def holds(path: Path, digest: Digest, size: int) -> bool:
     """Whether the file is there with that size and hash."""
     try:
-        return path.stat().st_size == size and _hashed(path, digest.hasher(size)) == digest.value
+        return path.stat().st_size == size and hashed(path, digest.hasher(size)) == digest.value
     except (FileNotFoundError, NotADirectoryError):
         return False
 
@@ -48,7 +50,7 @@ def inspect(path: Path, entry: FileEntry, chunks: Path, share: float) -> Damage 
         if path.stat().st_size != entry.size:
             return Damage(entry, entry.size)
         if not whole:
-            fine = _hashed(path, entry.digest.hasher(entry.size)) == entry.digest.value
+            fine = hashed(path, entry.digest.hasher(entry.size)) == entry.digest.value
             return None if fine else Damage(entry, entry.size)
         drawn = parts if share >= 1 else [part for part in parts if random.random() < share]
         wrong = _wrong_parts(path, drawn)
@@ -56,37 +58,32 @@ def inspect(path: Path, entry: FileEntry, chunks: Path, share: float) -> Damage 
             return None
         # One wrong part may be one of many; or the list itself is what went wrong.
         wrong = wrong if share >= 1 else _wrong_parts(path, parts)
-        if _hashed(path, entry.digest.hasher(entry.size)) == entry.digest.value:
+        if hashed(path, entry.digest.hasher(entry.size)) == entry.digest.value:
             return None
     except (FileNotFoundError, NotADirectoryError):
         return Damage(entry, entry.size)
     return Damage(entry, sum(part.length for part in wrong))
 
 
+def inspect_all(folder: Path, files: t.Sequence[FileEntry], chunks: Path, share: float) -> list[Damage]:
+    """The damages of a folder's files, which have the lists of their parts in `chunks`; see `inspect`."""
+
+    def look(entry: FileEntry) -> Damage | None:
+        return inspect(folder / entry.path, entry, chunks_path(chunks, entry), share)
+
+    return [damage for damage in _on_all_processors(look, files) if damage]
+
+
 def _wrong_parts(path: Path, parts: t.Sequence[Chunk]) -> list[Chunk]:
-    with ThreadPoolExecutor(max_workers=max(1, os.cpu_count() or 1)) as pool:
-        return [part for part, fine in zip(parts, pool.map(lambda part: _part_holds(path, part), parts)) if not fine]
+    answers = _on_all_processors(lambda part: _part_holds(path, part), parts)
+    return [part for part, fine in zip(parts, answers) if not fine]
 
 
-def side_by_side(work: t.Callable[[FileEntry], _Done], files: t.Sequence[FileEntry]) -> list[_Done]:
-    """Do something with every file; hashing leaves Python's lock alone, so each processor takes one."""
+def _on_all_processors(look: t.Callable[[_Item], _Answer], items: t.Sequence[_Item]) -> list[_Answer]:
+    """Hashing leaves Python's lock alone, so each processor takes an item."""
     with ThreadPoolExecutor(max_workers=max(1, os.cpu_count() or 1)) as pool:
-        return list(pool.map(work, files))
+        return list(pool.map(look, items))
 
 
 def _part_holds(path: Path, part: Chunk) -> bool:
-    return _hashed(path, hashlib.sha256(), part.start, part.stop) == part.sha256
-
-
-def _hashed(path: Path, hasher: t.Any, start: int = 0, stop: int | None = None) -> str:
-    buffer = bytearray(_BLOCK)
-    view = memoryview(buffer)
-    with path.open("rb", buffering=0) as file:
-        file.seek(start)
-        left = _BLOCK if stop is None else stop - start
-        while left and (count := file.readinto(view[: min(_BLOCK, left)])):
-            hasher.update(view[:count])
-            if stop is not None:
-                left -= count
-    value: str = hasher.hexdigest()
-    return value
+    return hashed(path, hashlib.sha256(), part.start, part.stop) == part.sha256

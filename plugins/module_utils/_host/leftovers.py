@@ -15,21 +15,29 @@ _ELSEWHERE = "elsewhere--"
 
 
 def leftovers(store: Path, manifest: Manifest) -> list[Path]:
-    """Half-made and half-removed folders, second names of bytes that a model has, lists and records of nothing.
+    """All of it. Bytes on their way in are none: the next run goes on with them."""
+    return sorted(unfinished(store, manifest) + unused(store, manifest))
 
-    Bytes on their way in are none: the next run goes on with them.
-    """
-    partial, chunks = store / "partial", store / "chunks"
+
+def unfinished(store: Path, manifest: Manifest) -> list[Path]:
+    """In `partial/`: half-made and half-removed folders, and second names of bytes that a model has."""
+    partial = store / "partial"
     found = [path for pattern in ("*.removed", "*.staging", "*.scratch") for path in partial.glob(pattern)]
-    known: dict[str, list[Path]] = {}
+    places: dict[str, list[Path]] = {}
     for record in manifest.models.values():
         for entry in record.files:
             place = Path(record.folder or "/nonexistent") / entry.path
-            known.setdefault(f"{entry.digest.algorithm}-{entry.digest.value}", []).append(place)
-    found += [path for path in partial.glob("*") if path.name in known and _is_one_of(path, known[path.name])]
-    found += [
+            places.setdefault(entry.digest.file_name, []).append(place)
+    return found + [path for path in partial.glob("*") if path.name in places and _is_one_of(path, places[path.name])]
+
+
+def unused(store: Path, manifest: Manifest) -> list[Path]:
+    """Lists and records of nothing, and manifests that were never put in place."""
+    partial = store / "partial"
+    known = {entry.digest.file_name for record in manifest.models.values() for entry in record.files}
+    found = [
         path
-        for path in chunks.glob("*.chunks")
+        for path in (store / "chunks").glob("*.chunks")
         if path.stem not in known
         and not (partial / path.stem).exists()
         and not (partial / f"{path.stem}.partial").exists()
@@ -42,7 +50,7 @@ def leftovers(store: Path, manifest: Manifest) -> list[Path]:
         and not path.name.startswith(_ELSEWHERE)
         and not store.joinpath(*path.stem.split("--", 1)).is_dir()
     ]
-    return sorted(found + list(store.glob(".manifest.json.*")))
+    return found + list(store.glob(".manifest.json.*"))
 
 
 def _is_one_of(path: Path, others: t.Sequence[Path]) -> bool:

@@ -4,10 +4,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
-import threading
 import time
 import typing as t
 import uuid
@@ -17,155 +14,121 @@ from pathlib import Path
 from .._core.clock import written
 from .._core.errors import LlmError
 from .._core.layout import Layout
-from .._core.operation import CANCELLED, IN_PROGRESS, Operation, bounded, mended, read_log
+from .._core.operation import CANCELLED, IN_PROGRESS, Operation, parsed
 from .durable import read_text
-from .ownership import Owner, make_folder
+from .operation_log import OperationLog, lives
+from .os_errors import explain
+from .ownership import Owner
 from .processes import running_since
-
-# Seconds between two writes of a progress file.
-_PACE = 0.5
-# Bytes of the log above which it is written anew with the newest operations only.
-_LONGEST_LOG = 256 * 1024
+from .progress import Progress
 
 
 class Operations:
     """The log lies in the state folder; progress lies in the run folder, which goes with a reboot."""
 
     def __init__(self, layout: Layout, owner: Owner) -> None:
-        self._log = Path(layout.state) / "operations.jsonl"
+        self._log = OperationLog(Path(layout.state) / "operations.jsonl", owner)
         self._progress = Path(layout.run) / "progress"
         self._owner = owner
 
     def all(self) -> list[Operation]:
         """Oldest first. One whose process is gone is told as failed when it was last seen; nothing is written."""
-        found = {operation.operation_id: operation for operation in read_log(read_text(self._log) or "")}
-        for path in sorted(self._progress.glob("*.json")) if self._progress.is_dir() else ():
-            with contextlib.suppress(ValueError):
-                live = mended(json.loads(read_text(path) or ""))
-                known = found.get(live.operation_id) if live else None
-                if live and (known is None or known.running):
-                    found[live.operation_id] = live
+        found = {operation.operation_id: operation for operation in self._log.read()}
+        for _path, live in self._live():
+            known = found.get(live.operation_id, live)
+            if known.running and live.seen_at >= known.seen_at:
+                found[live.operation_id] = live
         told = [
-            operation.lost() if operation.running and not _lives(operation) else operation
+            operation.lost() if operation.running and not lives(operation) else operation
             for operation in found.values()
         ]
         return sorted(told, key=lambda operation: operation.started_at)
 
     @contextlib.contextmanager
-    def run(self, model: str, kind: str, total: int) -> t.Iterator[Progress]:
-        """Note the block as an operation: its start, its bytes as they come, its end and why it failed."""
-        now = time.time()
+    def run(
+        self,
+        model: str,
+        kind: str,
+        total: int,
+        *,
+        step: int = 1,
+        steps: int = 1,
+        bytes_before: int = 0,
+        bytes_after: int = 0,
+    ) -> t.Iterator[Progress]:
+        """Note the block as an operation: its start, its bytes as they come, its end and why it failed.
+
+        See `Operation` for what it may be a step of.
+        """
         self._sweep()
-        operation = Operation(
-            operation_id=uuid.uuid4().hex[:12],
-            model_name=model,
-            operation_type=kind,
-            status=IN_PROGRESS,
-            started_at=written(now),
-            seen_at=written(now),
-            bytes_total=total,
-            pid=os.getpid(),
-            process_started=running_since(os.getpid()),
+        operation = replace(
+            _begun(model, kind, total, time.time()),
+            step=step,
+            steps=steps,
+            bytes_before=bytes_before,
+            bytes_after=bytes_after,
         )
-        progress = Progress(operation, self._progress / f"{operation.operation_id}.json", self._owner)
-        self._append(operation)
-        progress.say()
+        path = self._progress / f"{operation.operation_id}.json"
+        progress = Progress(operation, path, self._owner, self._log.append)
+        self._log.append(operation)
+        progress.start()
         try:
             yield progress
         except BaseException as failure:
-            reason, said = _why(failure)
-            ended = progress.operation.finished(time.time(), error=said, reason=reason)
-            self._append(replace(ended, status=CANCELLED) if reason == "cancelled" else ended)
+            progress.stop()
+            self._log.append(_failed(progress.operation, failure))
             raise
         else:
-            self._append(progress.operation.finished(time.time()))
-        finally:
-            progress.forget()
+            progress.stop()
+            self._log.append(progress.operation.finished(time.time()))
+
+    def note_failure(self, model: str, kind: str, total: int, began: float, failure: LlmError) -> None:
+        """Note one that was over before a byte was fetched; `began` is when it was asked for."""
+        self._log.append(_failed(_begun(model, kind, total, began), failure))
+
+    def _live(self) -> t.Iterator[tuple[Path, Operation]]:
+        for path in sorted(self._progress.glob("*.json")) if self._progress.is_dir() else ():
+            with contextlib.suppress(OSError):
+                live = parsed(read_text(path) or "")
+                if live:
+                    yield path, live
 
     def _sweep(self) -> None:
         """Drop the progress of processes that are gone; the log has their beginning."""
-        for path in self._progress.glob("*.json") if self._progress.is_dir() else ():
-            with contextlib.suppress(ValueError, OSError):
-                live = mended(json.loads(read_text(path) or ""))
-                if live and not _lives(live):
-                    self._append(live.lost())
+        for path, live in self._live():
+            if not lives(live):
+                self._log.append(live.lost())
+                with contextlib.suppress(OSError):
                     path.unlink()
 
-    def _append(self, operation: Operation) -> None:
-        """One line, in one write. A log that cannot be written must not keep anybody from a model."""
-        with contextlib.suppress(OSError):
-            make_folder(self._log.parent, self._owner, 0o755)
-            new = not self._log.exists()
-            with self._log.open("a", encoding="utf-8") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                if new:
-                    self._log.chmod(0o640)
-                    self._owner.give(self._log)
-                self._add(file, operation)
 
-    def _add(self, file: t.IO[str], operation: Operation) -> None:
-        """Under the log's lock: two stores of one host have one history."""
-        text = read_text(self._log) or ""
-        if len(text) > _LONGEST_LOG:
-            # In place, because others wait for the lock of this very file.
-            file.truncate(0)
-            text = "".join(found.line() for found in bounded(read_log(text)))
-            file.write(text)
-        # A line that a power cut left unfinished must not swallow this one.
-        file.write(("\n" if text and not text.endswith("\n") else "") + operation.line())
+def _begun(model: str, kind: str, total: int, at: float) -> Operation:
+    return Operation(
+        operation_id=uuid.uuid4().hex[:12],
+        model_name=model,
+        operation_type=kind,
+        status=IN_PROGRESS,
+        started_at=written(at),
+        seen_at=written(at),
+        bytes_total=total,
+        pid=os.getpid(),
+        process_started=running_since(os.getpid()),
+    )
 
 
-class Progress:
-    """The live side of one operation."""
-
-    def __init__(self, operation: Operation, path: Path, owner: Owner) -> None:
-        self.operation = operation
-        self._path = path
-        self._owner = owner
-        self._said = 0.0
-        self._lock = threading.Lock()
-
-    def add(self, count: int) -> None:
-        """`count` more bytes are here; several connections say so at once."""
-        with self._lock:
-            self._move(self.operation.bytes_done + count, self.operation.bytes_total)
-
-    def report(self, done: int, total: int) -> None:
-        """`done` of `total` bytes are here; written down twice a second at most."""
-        with self._lock:
-            self._move(done, total or self.operation.bytes_total)
-
-    def _move(self, done: int, total: int) -> None:
-        now = time.time()
-        self.operation = self.operation.moved(done, total, now)
-        # A clock that was set back must not silence it.
-        if not 0 <= now - self._said < _PACE:
-            self._said = now
-            self.say()
-
-    def say(self) -> None:
-        with contextlib.suppress(OSError):
-            make_folder(self._path.parent, self._owner, 0o755)
-            temporary = self._path.with_suffix(".new")
-            temporary.write_text(self.operation.line(), encoding="utf-8")
-            temporary.chmod(0o644)
-            os.replace(temporary, self._path)
-
-    def forget(self) -> None:
-        with contextlib.suppress(OSError):
-            self._path.unlink(missing_ok=True)
+def _failed(operation: Operation, failure: BaseException) -> Operation:
+    reason, error, message = _why(failure)
+    ended = operation.finished(time.time(), error=error, reason=reason, message=message)
+    return replace(ended, status=CANCELLED) if reason == "cancelled" else ended
 
 
-def _why(failure: BaseException) -> tuple[str, str]:
+def _why(failure: BaseException) -> tuple[str, str, str]:
+    """Reason code, what went wrong, and that with what to do."""
+    if isinstance(failure, OSError):
+        failure = explain(failure) or failure
     if isinstance(failure, LlmError):
-        return failure.reason, failure.what
+        return failure.reason, failure.what, str(failure)
     if isinstance(failure, KeyboardInterrupt):
-        return "cancelled", "it was cancelled."
-    return "interrupted", type(failure).__name__
-
-
-def _lives(operation: Operation) -> bool:
-    if operation.pid is None:
-        return False
-    now = running_since(operation.pid)
-    return now is not None and operation.process_started in (None, now)
+        return "cancelled", "it was cancelled.", "It was cancelled. Run it again: what has arrived is kept."
+    said = f"It ended with {type(failure).__name__}."
+    return "interrupted", type(failure).__name__, f"{said} Run it again."

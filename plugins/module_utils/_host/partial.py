@@ -13,7 +13,7 @@ from .._core.chunks import CHUNK, Chunk, parse, render
 from .._core.errors import LlmError
 from .._core.model import FileEntry
 from .._core.ports import Origin
-from .durable import flush_folder
+from .durable import flush_folder, read_text
 from .os_errors import explain
 from .ownership import Owner
 
@@ -63,13 +63,13 @@ class PartialFile:
     def __enter__(self) -> PartialFile:
         self.path.touch()
         self._file = self.path.open("r+b", buffering=0)
-        listed = parse(_text(self.chunks_path))
-        kept = self._look(listed)
+        listed = read_text(self.chunks_path) or ""
+        kept = self._look(parse(listed))
         self._file.truncate(self._offset)
         self._file.seek(self._offset)
         if self._entry.size > self._chunk or kept:
             text = render(kept)
-            if text != _text(self.chunks_path):
+            if text != listed:
                 self.chunks_path.write_text(text, encoding="ascii")
             self._list = self.chunks_path.open("a", encoding="ascii")
         return self
@@ -232,23 +232,16 @@ class PartialFile:
         return True
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii", errors="replace")
-    except FileNotFoundError:
-        return ""
-
-
 def partial_path(folder: Path, entry: FileEntry) -> Path:
     """Where a file's bytes are on their way in."""
-    return folder / f"{entry.digest.algorithm}-{entry.digest.value}.partial"
+    return folder / f"{entry.digest.file_name}.partial"
 
 
 def chunks_path(folder: Path, entry: FileEntry) -> Path:
     """Where the hashes of a file's parts stand."""
-    return folder / f"{entry.digest.algorithm}-{entry.digest.value}.chunks"
+    return folder / f"{entry.digest.file_name}.chunks"
 
 
 def proven_path(folder: Path, entry: FileEntry) -> Path:
     """Where a file's bytes lie after they were proven and before the model is committed."""
-    return folder / f"{entry.digest.algorithm}-{entry.digest.value}"
+    return folder / entry.digest.file_name

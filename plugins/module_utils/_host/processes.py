@@ -30,6 +30,13 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 _CONNECT_SECONDS = 0.5
 
 
+_PROC = Path("/proc")
+# States of a process that ended and waits for its parent to ask: nothing of it runs.
+_DEAD = ("Z", "X", "x")
+# Seconds by which two readings of a start may differ.
+_TOLERANCE = 5.0
+
+
 def _library() -> t.Any:
     if MISSING is not None:
         raise LlmError("library_missing", f"The Python library psutil is not there for {sys.executable}: {MISSING}.")
@@ -195,17 +202,46 @@ def command_of(pid: int) -> str | None:
         return None
 
 
-def running_since(pid: int) -> float | None:
-    """When a process started, to tell it from a later one of the same number; None when it is gone."""
-    if MISSING is None:
-        return started_at(pid)
+def running_since(pid: int) -> str | float | None:
+    """What tells a process from a later one of the same number; None when it is gone.
+
+    The kernel's own count since this boot, because the time of the day at which a process began moves with the clock.
+    Where there is no /proc, it is that time: the kernel has written it down once.
+    """
+    if not (_PROC / "self/stat").exists():
+        return started_at(pid) if MISSING is None else None
+    ticks = _ticks(pid)
+    return None if ticks is None else f"{_boot()}:{ticks}"
+
+
+def is_running(pid: int, since: str | float | None) -> bool:
+    """Whether the very process is there; when no start was noted, any of its number."""
+    now = running_since(pid) if pid > 0 else None
+    if now is None or since is None or isinstance(since, str):
+        return now is not None and since in (None, now)
+    if not isinstance(now, str):
+        return abs(now - since) < _TOLERANCE
+    # An older version noted the time of the day, or without psutil the ticks alone.
+    ticks = _ticks(pid)
+    began = started_at(pid) if MISSING is None else None
+    return ticks == since or (began is not None and abs(began - since) < _TOLERANCE)
+
+
+def _ticks(pid: int) -> int | None:
+    """Clock ticks from the boot to the process's start (proc_pid_stat(5), field 22); None for the gone and the dead."""
     try:
-        # Without the library: the kernel's own count, in ticks since the boot (proc_pid_stat(5), field 22).
-        return float(
-            Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()[19]
-        )
+        text = (_PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
+        state, *rest = text.rpartition(")")[2].split()
+        return None if state in _DEAD else int(rest[18])
     except (OSError, ValueError, IndexError):
         return None
+
+
+def _boot() -> str:
+    try:
+        return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def started_at(pid: int) -> float | None:

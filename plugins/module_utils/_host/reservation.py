@@ -9,9 +9,10 @@ import os
 import typing as t
 from pathlib import Path
 
+from .disk import device_of
 from .durable import read_text
 from .ownership import Owner, make_folder
-from .processes import running_since
+from .processes import is_running, running_since
 
 
 @contextlib.contextmanager
@@ -52,13 +53,13 @@ def reserved_by_others(run: Path, store: Path) -> int:
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
         try:
             record = json.loads(read_text(path) or "")
-            pid = int(record["pid"])
-            alive = pid != os.getpid() and running_since(pid) is not None and running_since(pid) == record["started_at"]
+            pid, started = int(record["pid"]), record["started_at"]
+            alive = pid != os.getpid() and started is not None and is_running(pid, started)
             if alive and record["device"] == device_of(store):
                 # What has come since is taken from the free bytes already.
                 come = _size(Path(record["folder"])) - int(record["there"])
                 total += max(0, int(record["bytes"]) - max(0, come))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
     return total
 
@@ -67,10 +68,3 @@ def _size(folder: Path) -> int:
     with contextlib.suppress(OSError):
         return sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file())
     return 0
-
-
-def device_of(path: Path) -> int:
-    """The number of the disk that a path lies on, or will."""
-    while not path.exists():
-        path = path.parent
-    return path.stat().st_dev

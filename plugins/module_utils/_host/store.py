@@ -18,14 +18,15 @@ from .._core.manifest import Manifest
 from .._core.model import FileEntry, InstalledModel
 from .._core.ports import Origin
 from .catalogue import Catalogue, Reading, seen_on_disk
+from .disk import free_bytes
 from .durable import flush_folder
-from .hashing import Damage, inspect, side_by_side
-from .leftovers import leftovers, sweep, told
+from .hashing import Damage, inspect_all
+from .leftovers import leftovers, sweep, told, unused
 from .linking import clone, link_own, link_shared
 from .lock import hold, is_held
-from .operations import Progress
 from .ownership import Owner, make_folder
-from .partial import PartialFile, chunks_path, partial_path, proven_path
+from .partial import PartialFile, partial_path, proven_path
+from .progress import Progress
 from .read_ahead import blocks
 
 # A wrong byte may have been made on the way: once more from the first byte, and then it is the source's.
@@ -80,11 +81,7 @@ class Store:
 
     def damages(self, record: InstalledModel, share: float) -> list[Damage]:
         """The files of a model whose bytes are not what they must be; reads them all, or a random share."""
-
-        def look(entry: FileEntry) -> Damage | None:
-            return inspect(Path(record.root) / entry.path, entry, chunks_path(self._chunks, entry), share)
-
-        return [damage for damage in side_by_side(look, record.files) if damage]
+        return inspect_all(Path(record.root), record.files, self._chunks, share)
 
     def arrived(self, entry: FileEntry) -> int:
         """How many bytes of a file an earlier run left."""
@@ -97,10 +94,7 @@ class Store:
 
     def free(self) -> int:
         """Free bytes of the file system, also before the store exists."""
-        path = self.path
-        while not path.exists():
-            path = path.parent
-        return shutil.disk_usage(path).free
+        return free_bytes(self.path)
 
     # --- changing ---
 
@@ -288,7 +282,7 @@ class Store:
             os.replace(folder, doomed)
         self.write_manifest(manifest)
         # Second names of proven bytes stay: a later step of this run wants them.
-        sweep([path for path in leftovers(self.path, manifest) if path.parent != self._partial or path == doomed])
+        sweep([*unused(self.path, manifest), doomed])
 
     def _fill(self, file: PartialFile, entry: FileEntry, origin: Origin) -> None:
         mended = sum(part.length for part in file.damaged)

@@ -9,17 +9,17 @@ import typing as t
 from dataclasses import replace
 
 from .._api.huggingface import endpoint_or_default
-from .._api.huggingface_search import HubSearch, searching
+from .._api.huggingface_search import FoundModel, HubSearch, searching
 from .._api.public_get import Deadline
+from .._api.public_refusal import hub_at, no_list
 from .._core.catalogue_entry import Entry, HubOptions, Listing, Query, numbered
 from .._core.errors import LlmError
 from .._core.hardware import parameters_label, parameters_written, quantization_in
-from .._core.quantization import has_quantization
+from .._core.weights import bytes_loaded, usual_quantization
 from .catalogue_threads import at_once
 
 # Without a filter the list is of models that write text.
 _USUAL = "text-generation"
-_PREFERRED = ("Q4_K_M", "Q4_K_S", "MXFP4", "Q4_0", "IQ4_XS", "Q5_K_M", "Q6_K", "Q8_0", "F16", "BF16")
 # Bits a weight of the types that a safetensors header names (huggingface/safetensors, `Dtype`); packed ones count as
 # they are stored.
 _STORED_BITS = {
@@ -47,67 +47,51 @@ class HuggingFaceCatalogue:
         deadline = Deadline(self._seconds)
         with searching(self._address, token=self._token, deadline=deadline) as hub:
             found = hub.models(search=query.search, tags=query.tags or (_USUAL,), sort=query.sort, limit=query.limit)
+            if not found and not query.search and not query.tags:
+                # Who searches may find nothing; of all models that write text there are some.
+                raise no_list(hub_at(self._address), "a list without a model")
             read = at_once(lambda model: _entry(model, hub), found)
         problems = [problem for _model, problem in read if problem]
         return Listing(numbered(entry for entry, _told in read), tuple(problems[:1]))
 
 
-def _entry(model: t.Any, hub: HubSearch) -> tuple[Entry, str]:
+def _entry(model: FoundModel, hub: HubSearch) -> tuple[Entry, str]:
     """The entry, and a sentence where the sizes of its files could not be read."""
-    told = [*(model.tags or ()), model.pipeline_tag, model.library_name]
-    tags = tuple(dict.fromkeys(str(tag) for tag in told if tag))
     entry = Entry(
         provider=HuggingFaceCatalogue.name,
-        model_name=str(model.id),
-        display_name=re.sub(r"[-_]+", " ", str(model.id).rpartition("/")[2]),
-        tags=tags,
+        model_name=model.name,
+        display_name=re.sub(r"[-_]+", " ", model.name.rpartition("/")[2]),
+        tags=model.tags,
         downloads=model.downloads,
         likes=model.likes,
     )
-    if "gguf" in tags:
-        return _of_gguf(entry, model, hub)
-    return _of_safetensors(entry, model), ""
+    return _of_gguf(entry, model, hub) if "gguf" in model.tags else (_of_safetensors(entry, model), "")
 
 
-def _of_gguf(entry: Entry, model: t.Any, hub: HubSearch) -> tuple[Entry, str]:
-    header = model.gguf if isinstance(model.gguf, dict) else {}
-    count = header.get("total")
+def _of_gguf(entry: Entry, model: FoundModel, hub: HubSearch) -> tuple[Entry, str]:
     entry = replace(
         entry,
         runtime="llama_cpp",
-        parameters=parameters_written(entry.model_name) or parameters_label(count if isinstance(count, int) else None),
+        parameters=parameters_written(entry.model_name) or parameters_label(model.gguf_weights),
+        quantization=usual_quantization(model.files),
     )
-    quantization = _usual([sibling.rfilename for sibling in model.siblings or ()])
     try:
         sizes = hub.sizes(entry.model_name)
     except LlmError as failure:
-        return replace(entry, quantization=quantization), str(failure)
-    quantization = quantization or _usual(list(sizes))
-    size = sum(size for path, size in sizes.items() if quantization and _weights(path, quantization))
-    return replace(entry, quantization=quantization, size_bytes=size or None), ""
+        return entry, str(failure)
+    quantization = entry.quantization or usual_quantization(sizes)
+    return replace(entry, quantization=quantization, size_bytes=bytes_loaded(sizes, quantization or "")), ""
 
 
-def _usual(paths: t.Iterable[str]) -> str | None:
-    files = list(paths)
-    return next((word for word in _PREFERRED if any(_weights(path, word) for path in files)), None)
-
-
-def _weights(path: str, quantization: str) -> bool:
-    """Whether a file is part of the model itself: projectors for images lie beside it."""
-    return has_quantization(path, quantization) and "mmproj" not in path.lower()
-
-
-def _of_safetensors(entry: Entry, model: t.Any) -> Entry:
-    stored = model.safetensors.parameters if model.safetensors else {}
-    total = model.safetensors.total if model.safetensors else None
+def _of_safetensors(entry: Entry, model: FoundModel) -> Entry:
+    stored = model.stored
     known = bool(stored) and set(stored) <= set(_STORED_BITS)
-    named = quantization_in(entry.model_name)
     return replace(
         entry,
         runtime="vllm" if stored or "safetensors" in entry.tags else None,
         # The name says it better than a count of packed numbers, which is what quantized repositories have.
-        parameters=parameters_written(entry.model_name) or parameters_label(total),
-        quantization=named or _main_type(stored),
+        parameters=parameters_written(entry.model_name) or parameters_label(model.stored_weights),
+        quantization=quantization_in(entry.model_name) or _main_type(stored),
         size_bytes=sum(count * _STORED_BITS[kind] for kind, count in stored.items()) // 8 if known else None,
     )
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from .._api.docker_model_runner import DmrLine, DmrModel, DockerModelRunnerApi, normal_reference, spelled_reference
@@ -13,6 +12,8 @@ from .._core.model import FileEntry, InstalledModel, Resolved
 from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
 from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
+from .exclusive import exclusive_at
+from .hub_description import described_for_program
 from .layers import Layers
 
 DEFAULT_ADDRESS = "http://127.0.0.1:12434"
@@ -32,7 +33,7 @@ class DockerModelRunner:
 
     @property
     def exclusive(self) -> str:
-        return "docker-model-runner-" + re.sub(r"[^\w.-]+", "-", self._address.partition("://")[2])
+        return exclusive_at("docker-model-runner", self._address)
 
     @staticmethod
     def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
@@ -132,9 +133,19 @@ class DockerModelRunner:
         ]
 
     def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
-        client = self._client()
-        model = client.find(request.reference.model) or client.remote(request.reference.model)
-        return _capabilities(model, render)
+        """From the runner where it has the model, else from the registry or hub that the name is of."""
+        name = request.reference.model
+        on_hub = name.startswith(_FROM_A_HUB)
+        try:
+            client = self._client()
+            model = client.find(name)
+            if model or not on_hub:
+                return _capabilities(model or client.remote(name), render)
+        except LlmError:
+            if not on_hub:
+                raise
+        repository, _colon, tag = name[len(_FROM_A_HUB) :].partition(":")
+        return described_for_program(repository, tag, self._options, render)
 
 
 def _capabilities(model: DmrModel, render: Render) -> dict[str, t.Any]:

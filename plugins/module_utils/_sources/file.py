@@ -7,29 +7,28 @@ import typing as t
 from pathlib import Path
 
 from .._api.local_file import LocalFile, sha256_of
-from .._core.capabilities import Render
 from .._core.digest import SHA256, Digest
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
-from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
+from .._core.ports import Fetched, SourceOptions, Workspace
 from .._core.reference import ModelReference
 from .._core.request import ModelRequest
+from .owned import StoreOwned
 
-COPY, LINK, REFERENCE = PLACEMENTS = ("copy", "link", "reference")
+# Placements that are not a copy.
+LINK, REFERENCE = "link", "reference"
 
 
-class File:
+class File(StoreOwned):
     """The revision is the content's own hash, so the same bytes are the same model wherever they lie."""
 
     name = "file"
-    keeps_own_bytes = False
     own_options: t.ClassVar[tuple[str, ...]] = (
         "placement",
         "from_controller",
         "controller_files",
         "controller_staging",
     )
-    exclusive = ""
 
     def __init__(self, options: SourceOptions) -> None:
         del options
@@ -116,16 +115,6 @@ class File:
         staging = request.details.get("controller_staging")
         for entry in missing:
             workspace.receive(entry, LocalFile(Path(str(staging)) / entry.digest.value))
-
-    def remove(self, record: InstalledModel) -> None:
-        """Nothing: the store has the bytes, or they are used in place and are the user's own."""
-
-    def inventory(self) -> list[HeldModel]:
-        return []
-
-    def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
-        del request, render
-        return {}
 
 
 def _files(root: Path) -> dict[str, Path]:

@@ -10,26 +10,26 @@ from pathlib import Path
 
 from .._api import http_client as http
 from .._api.bandwidth import Bandwidth
-from .._api.huggingface import endpoint_or_default, file_url, hub_download, model_facts, model_info
+from .._api.huggingface import endpoint_or_default, file_url, hub_download, model_info
 from .._api.local_file import LocalFile
 from .._api.remote_file import RemoteFile
-from .._core.capabilities import Render, from_config, from_gguf
+from .._core.capabilities import Render
 from .._core.digest import Digest
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
-from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
+from .._core.ports import Fetched, SourceOptions, Workspace
 from .._core.reference import ModelReference, check_name, model_of
 from .._core.request import ModelRequest
+from .hub_description import described_by_hub
+from .owned import StoreOwned
 from .side_by_side import side_by_side
 
 
-class HuggingFace:
+class HuggingFace(StoreOwned):
     """One metadata request for a revision that can move, none for a commit that the manifest knows."""
 
     name = "huggingface"
-    keeps_own_bytes = False
     own_options: t.ClassVar[tuple[str, ...]] = ("transfer",)
-    exclusive = ""
 
     def __init__(self, options: SourceOptions) -> None:
         self._options = options
@@ -122,31 +122,8 @@ class HuggingFace:
             path.unlink()
         shutil.rmtree(scratch, ignore_errors=True)
 
-    def remove(self, record: InstalledModel) -> None:
-        """Nothing: the store has the bytes."""
-
-    def inventory(self) -> list[HeldModel]:
-        return []
-
     def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
-        """From what the hub itself read of the files: the GGUF header, or config and tokenizer's config."""
-        told = model_facts(
-            self._endpoint,
-            request.reference.model,
-            request.reference.revision,
-            token=self._options.token,
-            timeout=self._options.timeout,
-        )
-        gguf, config = told.get("gguf") or {}, told.get("config") or {}
-        if gguf:
-            architecture = str(gguf.get("architecture") or "")
-            header = {
-                "general.architecture": architecture,
-                f"{architecture}.context_length": gguf.get("context_length"),
-                "tokenizer.chat_template": gguf.get("chat_template"),
-            }
-            return from_gguf({key: value for key, value in header.items() if value is not None}, render)
-        return from_config(config, config.get("tokenizer_config") or {}, config.get("chat_template_jinja"), render)
+        return described_by_hub(request.reference.model, request.reference.revision, self._options, render)
 
 
 def _usual_caches() -> tuple[str, ...]:

@@ -19,10 +19,14 @@ from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
 from .._core.quantization import has_quantization
 from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
+from .exclusive import exclusive_at
+from .hub_description import HUB_HOSTS, described_for_program
 
 DEFAULT_ADDRESS = "http://127.0.0.1:1234"
 _HERE = ("127.0.0.1", "localhost", "::1")
 _ADDRESS = re.compile(r"^https://[^/]+/")
+# A model by its address on the hub.
+_HUB = re.compile(rf"https://(?:{'|'.join(map(re.escape, HUB_HOSTS))})/([^/]+/[^/]+?)/?", re.IGNORECASE)
 _USUAL_FOLDERS = ("~/.lmstudio/models", "~/.cache/lm-studio/models")
 # A download goes on without us; a day is longer than any that is worth waiting for.
 _LONGEST_DOWNLOAD = 86_400.0
@@ -43,7 +47,7 @@ class LmStudio:
 
     @property
     def exclusive(self) -> str:
-        return "lm-studio-" + re.sub(r"[^\w.-]+", "-", self._address.partition("://")[2])
+        return exclusive_at("lm-studio", self._address)
 
     @staticmethod
     def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
@@ -180,9 +184,24 @@ class LmStudio:
         ]
 
     def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
-        del render
-        model = _find(self._client().models(), request)
-        return _capabilities(model) if model else {}
+        """From the program where it has the model, else from the hub that the model's address names."""
+        name = request.reference.model
+        found = _HUB.fullmatch(name)
+        try:
+            model = _find(self._client().models(), request)
+        except LlmError:
+            if not found:
+                raise
+            model = None
+        if model:
+            return _capabilities(model)
+        if not found:
+            raise LlmError(
+                "unsupported",
+                f"LM Studio does not have {name}, and tells nothing of models that it does not have.",
+                remedy="Give the model's address, https://huggingface.co/organisation/name, or download it first.",
+            )
+        return described_for_program(found[1], request.quantization, self._options, render)
 
 
 def _find(models: t.Iterable[LmModel], request: ModelRequest) -> LmModel | None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-import re
 import typing as t
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from .._api.local_file import sha256_of
 from .._api.ollama import OllamaApi, PullLine, Tag, full_name, normal_name, same_name
 from .._api.ollama_command import OllamaCommand
+from .._api.ollama_description import ollama_description
 from .._api.ollama_registry import Blob, RegistryManifest, blob_path, manifest_path, ollama_manifest, parse_manifest
 from .._core.capabilities import Render, from_ollama_show
 from .._core.digest import SHA256, Digest
@@ -20,6 +20,8 @@ from .._core.model import FileEntry, InstalledModel, Resolved
 from .._core.ports import Fetched, HeldModel, SourceOptions, Workspace
 from .._core.reference import ModelReference, check_name
 from .._core.request import ModelRequest
+from .exclusive import exclusive_at
+from .hub_description import HUB_HOSTS, described_for_program
 from .layers import Layers
 from .ollama_create import Creation
 
@@ -50,7 +52,7 @@ class Ollama:
 
     @property
     def exclusive(self) -> str:
-        return "ollama-" + re.sub(r"[^\w.-]+", "-", self._address.partition("://")[2])
+        return exclusive_at("ollama", self._address)
 
     @staticmethod
     def reference(params: t.Mapping[str, t.Any]) -> ModelReference:
@@ -294,8 +296,20 @@ class Ollama:
         ]
 
     def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
-        show = self._connected(request.details.get("executable", "")).show(request.reference.model)
-        return from_ollama_show(show, render) if show else {}
+        """From the server where it has the model, else from the registry or hub that the name is of."""
+        name = request.reference.model
+        try:
+            show = self._connected(request.details.get("executable", "")).show(name)
+        except LlmError:
+            # What a server that does not answer would have said, its registry may say as well.
+            show = None
+        if show is None:
+            host, namespace, model, tag = full_name(name)
+            if host.lower() in HUB_HOSTS:
+                return described_for_program(f"{namespace}/{model}", tag, self._options, render)
+            insecure = bool(request.details.get("insecure"))
+            show = ollama_description(name, insecure=insecure, timeout=self._options.timeout)
+        return from_ollama_show(show, render)
 
 
 def _find(tags: t.Iterable[Tag], name: str) -> Tag | None:

@@ -11,26 +11,24 @@ from urllib.parse import unquote, urlsplit
 from .._api import http_client as http
 from .._api.bandwidth import Bandwidth
 from .._api.remote_file import RemoteFile
-from .._core.capabilities import Render
 from .._core.checksum import from_headers, from_list, is_sha256
 from .._core.digest import SHA256, Digest
 from .._core.errors import LlmError
 from .._core.model import FileEntry, InstalledModel, Resolved
-from .._core.ports import Fetched, HeldModel, Origin, SourceOptions, Workspace
+from .._core.ports import Fetched, Origin, SourceOptions, Workspace
 from .._core.reference import ModelReference
 from .._core.request import ModelRequest
+from .owned import StoreOwned
 
 # Largest list of checksums that is read.
 _LIST_LIMIT = 4 << 20
 
 
-class Url:
+class Url(StoreOwned):
     """The revision is the file's hash. With `sha256` given, a run with nothing to do asks nobody."""
 
     name = "url"
-    keeps_own_bytes = False
     own_options: t.ClassVar[tuple[str, ...]] = ("url", "mirrors", "checksum_url")
-    exclusive = ""
 
     def __init__(self, options: SourceOptions) -> None:
         self._options = options
@@ -150,16 +148,6 @@ class Url:
                 ]
                 workspace.receive(entry, _Mirrors(origins))
         return Fetched(resolved)
-
-    def remove(self, record: InstalledModel) -> None:
-        """Nothing: the store has the bytes."""
-
-    def inventory(self) -> list[HeldModel]:
-        return []
-
-    def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:
-        del request, render
-        return {}
 
 
 class _Mirrors:

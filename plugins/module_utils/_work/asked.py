@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Questions to a host that may never be answered: each in a thread of its own, waited for no longer than wished."""
+"""Questions to a host that may never be answered: each is waited for no longer than wished."""
 
 from __future__ import annotations
 
@@ -8,41 +8,36 @@ import os
 import shutil
 import signal
 import subprocess
-import threading
-import time
 import typing as t
 
+from .._api.background import Background
 from .._core.diagnosis_summary import Answer
 from .._core.errors import LlmError
 
 
 class Asked:
-    """One question, asked at once. Nobody waits for a thread that hangs, not even the end of the process."""
+    """One question, asked at once and beside others."""
 
     def __init__(self, question: t.Callable[[], t.Any]) -> None:
-        self._question = question
-        self._answer: Answer | None = None
-        self._answered = threading.Event()
-        threading.Thread(target=self._ask, daemon=True).start()
-
-    def _ask(self) -> None:
-        try:
-            self._answer = Answer(self._question())
-        except LlmError as failure:
-            self._answer = Answer(error=failure.what)
-        except FileNotFoundError as failure:
-            self._answer = Answer(error=f"{failure.filename} is not there")
-        except OSError as failure:
-            self._answer = Answer(error=f"{failure.filename or 'the host'}: {failure.strerror or failure}")
-        except Exception as failure:
-            # A report on what is broken must be had from a host where anything may be.
-            self._answer = Answer(error=f"{type(failure).__name__}: {failure}")
-        self._answered.set()
+        self._job = Background(lambda: _answer(question))
 
     def answer(self, deadline: float) -> Answer:
-        """The answer as far as it is there at `deadline` (monotonic seconds)."""
-        self._answered.wait(max(0.0, deadline - time.monotonic()))
-        return self._answer or Answer(error="it did not answer in time")
+        """The answer as far as it is there at `deadline` (of time.monotonic)."""
+        return self._job.result(deadline, Answer(error="it did not answer in time"))
+
+
+def _answer(question: t.Callable[[], t.Any]) -> Answer:
+    try:
+        return Answer(question())
+    except LlmError as failure:
+        return Answer(error=failure.what)
+    except FileNotFoundError as failure:
+        return Answer(error=f"{failure.filename} is not there")
+    except OSError as failure:
+        return Answer(error=f"{failure.filename or 'the host'}: {failure.strerror or failure}")
+    except Exception as failure:
+        # A report on what is broken must be had from a host where anything may be.
+        return Answer(error=f"{type(failure).__name__}: {failure}")
 
 
 def said_by(command: str, *arguments: str, seconds: float) -> str | None:

@@ -28,14 +28,13 @@ from .._host.ownership import owner_of
 from .._host.place import layout_here
 from .._host.reservation import reserved
 from .._host.store import Store
-from .model_order import Order
+from .model_history import ModelHistory
+from .model_order import ABSENT, Order
 from .plan_models import Planner
 from .read_capabilities import read_capabilities
 
 # The manifest's mark on a revision that was replaced and is kept for a rollback.
 _SUPERSEDED = "superseded_by"
-# Which steps a host's history has, and under what name.
-_OPERATIONS = {"fetch": "install", "repair": "verify", "remove": "remove", "evict": "remove"}
 
 
 class ModelTask:
@@ -59,25 +58,32 @@ class ModelTask:
         The plan is made under the lock, so that two runs at once cannot both take the last free bytes. A run
         that finds nothing to do never takes it.
         """
-        plan = self._planner.plan()
+        history = ModelHistory(self._operations, self._order, self._planner, silent=check_mode)
+        with history.planning():
+            plan = self._planner.plan()
         if plan.refusal and (check_mode or not self._store.is_busy()):
             # While somebody else is at it, what is refused now may be there, or fit, when they are done.
+            history.refused(plan)
             raise self._failure(plan.refusal.error(), plan)
         if check_mode or not (plan.changes or plan.refusal or self._planner.healed):
             return self._outcome(plan, self._foreseen(plan))
         _ask_the_controller(plan)
-        with while_asked_for(self._store.give_up), self._alone() as swept:
-            plan = self._planner.plan(swept)
+        with while_asked_for(self._store.give_up), contextlib.ExitStack() as alone:
+            with history.waiting(plan):
+                swept = alone.enter_context(self._alone())
+            with history.planning():
+                plan = self._planner.plan(swept)
             if plan.refusal:
+                history.refused(plan)
                 raise self._failure(plan.refusal.error(), plan)
-            manifest = self._carry_out(plan)
+            manifest = self._carry_out(plan, history)
         return self._outcome(plan, manifest)
 
     @contextlib.contextmanager
     def _alone(self) -> t.Iterator[tuple[str, ...]]:
         """Hold the store, and every program whose models are to change; always in the same order."""
         programs = {self._planner.source_of(wish).exclusive for wish in self._order.wishes}
-        if self._order.state == "absent":
+        if self._order.state == ABSENT:
             records = self._planner.manifest.models
             doomed = [records[name] for name in self._order.names if name in records]
             doomed += self._planner.strangers
@@ -92,7 +98,7 @@ class ModelTask:
 
     # --- doing ---
 
-    def _carry_out(self, plan: Plan) -> Manifest:
+    def _carry_out(self, plan: Plan, history: ModelHistory) -> Manifest:
         manifest = self._planner.manifest
         if self._planner.healed:
             # First the truth about the disk, so that a failure below does not lose it again.
@@ -106,29 +112,20 @@ class ModelTask:
         with reserved(Path(self._layout.run), self._store.path, plan.bytes_for_the_store, self._owner) as reserve:
             for step in plan.steps:
                 try:
-                    manifest = self._noted(step, manifest)
+                    with history.step(step, plan) as self._store.progress:
+                        manifest = self._take(step, manifest)
                 except (LlmError, OSError) as failure:
                     known = failure if isinstance(failure, LlmError) else explain(failure)
                     if known is None:
                         raise
                     subject = str(step.request) if step.request else f"Model {step.name}"
                     raise self._failure(known.about(subject), plan, changed=self._touched) from None
+                finally:
+                    self._store.progress = None
                 self._touched = self._touched or step.changes
                 left -= 0 if step.after and step.after.kept_elsewhere else step.bytes_to_fetch
                 reserve(left)
         return manifest
-
-    def _noted(self, step: Step, manifest: Manifest) -> Manifest:
-        """Take a step, and note it as an operation of the host if it is one."""
-        if step.action not in _OPERATIONS:
-            return self._take(step, manifest)
-        kind = _OPERATIONS[step.action]
-        with self._operations.run(step.name, kind, step.bytes_to_fetch) as progress:
-            self._store.progress = progress
-            try:
-                return self._take(step, manifest)
-            finally:
-                self._store.progress = None
 
     def _take(self, step: Step, manifest: Manifest) -> Manifest:
         if step.action in ("remove", "evict"):

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-import shutil
+import time
 import typing as t
-from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
+from .._api.background import Background
 from .._core.errors import LlmError
-from .._core.gpu import summed
+from .._core.gpu import Gpu, summed
 from .._core.manifest import Manifest
-from .._core.model import GB
-from .._core.operation import SHOWN
+from .._core.model import CAPABILITIES, GB, InstalledModel
 from .._core.outcome import Outcome
 from .._core.ports import HeldModel, SourceOptions
+from .._core.request import ModelRequest
+from .._core.seconds import seconds_of
 from .._host.chat_template import render
 from .._host.gpu import gpus
 from .._host.operations import Operations
@@ -21,43 +23,52 @@ from .._host.ownership import Owner
 from .._host.place import layout_here
 from .._host.processes import load
 from .._host.store import Store
-from .._sources.registry import SOURCES, request_from, source_named
+from .._sources.catalogues import identity
+from .._sources.registry import DEFAULT, SOURCES, request_from, source_named
+
+# The part of the time that one question may take: what it says of its own failure is then still heard.
+_SHARE = 0.9
 
 
 class ModelInfoTask:
-    """Programs that keep models are asked side by side, each for `timeout` seconds at most."""
+    """Programs, hub and GPU tools are asked side by side, and for `timeout` seconds at most, all of them together."""
 
     def __init__(self, params: t.Mapping[str, t.Any]) -> None:
-        self._layout = layout_here(params.get("prefix") or "")
-        self._store = Store(params.get("store") or self._layout.store, Owner())
-        self._operations = Operations(self._layout, Owner())
         self._params = params
+        self._timeout = seconds_of(params["timeout"])
+        self._limit = float(params["max_disk_gb"])
+        self._shown = int(params["operations"])
+        _check(self._limit, self._shown, params.get("endpoints") or {})
+        self._asked = _request(params)
+        prefix, store = params.get("prefix") or "", params.get("store") or ""
+        for option, path in {"prefix": prefix, "store": store}.items():
+            _check_folder(option, path)
+        self._layout = layout_here(prefix)
+        self._store = Store(store or self._layout.store, Owner())
+        self._operations = Operations(self._layout, Owner())
 
     def run(self, *, check_mode: bool) -> Outcome:
         del check_mode
-        timeout = float(self._params["timeout"])
-        endpoints = self._params["endpoints"] or {}
-        with ThreadPoolExecutor(max_workers=len(SOURCES) + 2) as pool:
-            asked = {
-                name: pool.submit(_held, name, str(endpoints.get(name) or ""), timeout) for name in self._programs()
-            }
-            busy, cards = pool.submit(load), pool.submit(gpus)
-            reading = self._store.reading()
+        until = time.monotonic() + self._timeout
+        programs = {name: self._asking(name) for name in self._programs()}
+        cards = Background(lambda: gpus(until))
+        reading = self._store.reading()
         manifest = reading.manifest
+        described = self._describing(manifest)
         names = self._params["names"]
-        records = [
-            record.as_dict() for name, record in sorted(manifest.models.items()) if names is None or name in names
-        ]
+        busy = load()
         result: dict[str, t.Any] = {
-            "models": records,
+            "models": [
+                record.as_dict() for name, record in sorted(manifest.models.items()) if names is None or name in names
+            ],
             "missing": [name for name in names or () if name not in manifest.models],
-            "programs": {name: _told(name, answer, manifest) for name, answer in asked.items()},
-            "usage": self._usage(manifest, busy.result(), summed(cards.result())),
+            "programs": {name: self._program(name, job, until, manifest) for name, job in programs.items()},
+            "usage": self._usage(manifest, busy, _known(cards, until)),
             "operations": self._history(),
             "problems": list(reading.healed),
         }
-        if self._params.get("model"):
-            result["capabilities"] = self._capabilities(manifest)
+        if self._asked:
+            result["capabilities"] = self._capabilities(described, manifest, until)
         return Outcome(False, result=result)
 
     def _programs(self) -> list[str]:
@@ -65,75 +76,162 @@ class ModelInfoTask:
         wanted = self._params["programs"]
         return own if wanted is None else [name for name in own if name in wanted]
 
+    def _asking(self, name: str) -> Background[list[HeldModel]]:
+        endpoint = (self._params.get("endpoints") or {}).get(name) or ""
+        options = SourceOptions(endpoint=endpoint, timeout=self._timeout * _SHARE)
+        return Background(lambda: source_named(name, options).inventory())
+
     def _history(self) -> dict[str, t.Any]:
         found = self._operations.all()
-        limit = int(self._params["operations"])
         ended = [operation.as_dict() for operation in found if not operation.running]
         return {
             "running": [operation.as_dict() for operation in found if operation.running],
-            "last": ended[::-1][: SHOWN if limit < 0 else limit],
+            "last": ended[::-1][: self._shown],
         }
 
-    def _usage(self, manifest: Manifest, busy: t.Mapping[str, float], cards: dict[str, t.Any]) -> dict[str, t.Any]:
-        limit = float(self._params["max_disk_gb"])
+    def _usage(self, manifest: Manifest, busy: t.Mapping[str, float], cards: t.Sequence[Gpu]) -> dict[str, t.Any]:
+        limit = self._limit
         used = manifest.size / GB
-        path = self._store.path
-        while not path.exists():
-            path = path.parent
         total, taken = busy["memory_total"], busy["memory_used"]
         return {
             "disk_usage_gb": round(used, 3),
             "disk_limit_gb": limit or None,
             "disk_usage_percent": round(used / limit * 100, 1) if limit else None,
-            "disk_free_gb": round(shutil.disk_usage(path).free / GB, 3),
+            "disk_free_gb": round(self._store.free() / GB, 3),
             "cpu_usage_percent": busy["cpu_percent"],
             "memory_total_gb": round(total / GB, 3),
             "memory_used_gb": round(taken / GB, 3),
             "memory_usage_percent": round(taken / total * 100, 1),
-            **cards,
+            **summed(cards),
             "models_count": len(manifest.models),
         }
 
-    def _capabilities(self, manifest: Manifest) -> dict[str, t.Any]:
-        """Of one model by its name: from the host where it is there, else from what its hub tells of it."""
-        name = str(self._params["model"])
-        for record in manifest.models.values():
-            if name in (record.name, record.model):
-                return {"from": "host", "name": record.name, **record.capabilities}
-        request = request_from({"name": "asked", "source": self._params["source"], "model": name})
+    def _program(
+        self, name: str, job: Background[list[HeldModel]], until: float, manifest: Manifest
+    ) -> dict[str, t.Any]:
+        """What a program keeps, or why it is not known."""
+        names = {record.model.lower(): record.name for record in manifest.models.values() if record.provider == name}
+        try:
+            held = job.result(until, None)
+            if held is None:
+                raise self._late(name)
+            models = [_held(model, name, names) for model in held]
+        except LlmError as failure:
+            return {"reachable": False, "reason": failure.reason, "error": failure.what, "models": []}
+        except Exception as failure:
+            return {"reachable": False, "reason": "hub_error", "error": _surprise(name, failure), "models": []}
+        return {"reachable": True, "reason": None, "error": None, "models": models}
+
+    def _record(self, manifest: Manifest) -> InstalledModel | None:
+        """The host's record of the model that was asked for: by its name, and by what it is at its source.
+
+        Without a source the name on the host counts, whatever its source; with one the record is of that source.
+        """
+        request, name, source = self._asked, str(self._params["model"]), self._params.get("source")
+        records = [record for record in manifest.models.values() if not source or record.provider == source]
+        named = next((record for record in records if record.name == name), None)
+        if named or request is None:
+            return named
+        wanted = identity(request.reference.source, request.reference.model)
+        return next((record for record in records if identity(record.provider, record.model) == wanted), None)
+
+    def _describing(self, manifest: Manifest) -> Background[t.Mapping[str, t.Any]] | None:
+        """Ask the source, where the host has no record of the model."""
+        request = self._asked
+        if request is None or self._record(manifest):
+            return None
         options = SourceOptions(
             endpoint=self._params.get("endpoint") or "",
             token=self._params.get("token") or "",
-            timeout=float(self._params["timeout"]),
+            timeout=self._timeout * _SHARE,
         )
+        return Background(lambda: source_named(request.reference.source, options).describe(request, render))
+
+    def _capabilities(
+        self, described: Background[t.Mapping[str, t.Any]] | None, manifest: Manifest, until: float
+    ) -> dict[str, t.Any]:
+        """All fields, whoever told them; a failure costs the other results nothing."""
+        record = self._record(manifest)
+        if described is None and record:
+            return _described(record.capabilities, "host", record.name)
+        source = str(self._params.get("source") or DEFAULT)
         try:
-            told = source_named(request.reference.source, options).describe(request, render)
+            told = described.result(until, None) if described else None
+            if told is None:
+                raise self._late(source)
         except LlmError as failure:
-            raise failure.about(f"Model {request.reference}") from None
-        return {"from": request.reference.source, "name": None, **told}
+            subject = f"Model {self._asked.reference if self._asked else source}"
+            return {**_described({}, None, None), "reason": failure.reason, "error": str(failure.about(subject))}
+        except Exception as failure:
+            return {**_described({}, None, None), "reason": "hub_error", "error": _surprise(source, failure)}
+        return _described(told, source, None)
+
+    def _late(self, name: str) -> LlmError:
+        return LlmError("timeout", f"{name} did not answer within {self._timeout:g} seconds.")
 
 
-def _held(name: str, endpoint: str, timeout: float) -> list[HeldModel]:
-    return source_named(name, SourceOptions(endpoint=endpoint, timeout=timeout)).inventory()
+def _request(params: t.Mapping[str, t.Any]) -> ModelRequest | None:
+    """The model that was asked for; raises `invalid_name` for what can be none."""
+    if not params.get("model"):
+        return None
+    return request_from({"name": "asked", "source": params.get("source"), "model": str(params["model"])})
 
 
-def _told(name: str, answer: Future[list[HeldModel]], manifest: Manifest) -> dict[str, t.Any]:
+def _check(limit: float, shown: int, endpoints: t.Mapping[t.Any, t.Any]) -> None:
+    """Raises `invalid_input` for what no host can be told of."""
+    if not 0 <= limit < float("inf"):
+        raise LlmError("invalid_input", f"The option max_disk_gb is {limit:g}: give 0 for no limit, or gigabytes.")
+    if shown < 0:
+        raise LlmError("invalid_input", f"The option operations is {shown}: give how many are told, 0 or more.")
+    known = sorted(name for name, source in SOURCES.items() if source.keeps_own_bytes)
+    for name, address in endpoints.items():
+        if name not in known:
+            raise LlmError(
+                "invalid_input", f"The option endpoints has '{name}', which is no program that keeps models.",
+                remedy=f"Use one of: {', '.join(known)}.",
+            )  # fmt: skip
+        if not isinstance(address, str):
+            raise LlmError("invalid_input", f"The option endpoints has no text as the address of {name}.")
+
+
+def _check_folder(option: str, path: str) -> None:
+    """Raises `invalid_input` for a path that is relative, or a file."""
+    place = Path(path)
+    if path and not place.is_absolute():
+        raise LlmError("invalid_input", f"The option {option} is {path}, a relative path.", remedy="Give it whole.")
+    for step in (place, *place.parents) if path else ():
+        if step.exists():
+            if not step.is_dir():
+                raise LlmError("invalid_input", f"The option {option} is {path}, and {step} is no folder.")
+            return
+
+
+def _known(cards: Background[list[Gpu]], until: float) -> list[Gpu]:
+    """The cards; none where the tools say what cannot be read."""
     try:
-        held = answer.result()
-    except LlmError as failure:
-        return {"reachable": False, "reason": failure.reason, "error": failure.what, "models": []}
-    names = {record.model.lower(): record.name for record in manifest.models.values() if record.provider == name}
-    models = [
-        {
-            "name": names.get(model.model.lower()),
-            "provider": name,
-            "model": model.model,
-            "revision": model.revision,
-            "size_bytes": model.size,
-            "size_gb": round(model.size / GB, 3),
-            "loaded": model.loaded,
-            "details": dict(model.details),
-        }
-        for model in held
-    ]
-    return {"reachable": True, "reason": None, "error": None, "models": models}
+        return cards.result(until, [])
+    except Exception:
+        return []
+
+
+def _described(told: t.Mapping[str, t.Any], source: str | None, name: str | None) -> dict[str, t.Any]:
+    known = {capability: told.get(capability) for capability in CAPABILITIES}
+    return {"from": source, "name": name, **known, "reason": None, "error": None}
+
+
+def _held(model: HeldModel, provider: str, names: t.Mapping[str, str]) -> dict[str, t.Any]:
+    return {
+        "name": names.get(model.model.lower()),
+        "provider": provider,
+        "model": model.model,
+        "revision": model.revision,
+        "size_bytes": model.size,
+        "size_gb": round(model.size / GB, 3),
+        "loaded": model.loaded,
+        "details": dict(model.details),
+    }
+
+
+def _surprise(name: str, failure: Exception) -> str:
+    """What answers may be anything; the class of what went wrong says enough, and has no secret."""
+    return f"{name} answered with something that could not be read ({type(failure).__name__})."

@@ -15,7 +15,7 @@ from .._core.reference import check_name
 from .._core.request import ModelRequest
 from .._sources.registry import DEFAULT, request_from
 
-PRESENT, ABSENT, VERIFIED = "present", "absent", "verified"
+ABSENT, VERIFIED = "absent", "verified"
 _TOKEN_VARIABLE = "HF_TOKEN"
 # What numbers can be meant: GB, MB a second, connections, seconds.
 _BOUNDS = {
@@ -120,15 +120,12 @@ def options_for(item: t.Mapping[str, t.Any], shared: SourceOptions, *, listed: b
     a token for the hub must not reach anybody else."""
     if not listed:
         return shared
+    endpoint = _without_credentials(item.get("endpoint") or "", f"Model {item.get('name')}")
     if (item.get("source") or DEFAULT) == DEFAULT:
-        return replace(
-            shared,
-            endpoint=_without_credentials(item.get("endpoint") or "", f"Model {item.get('name')}") or shared.endpoint,
-            token=item.get("token") or shared.token,
-        )
+        return replace(shared, endpoint=endpoint or shared.endpoint, token=item.get("token") or shared.token)
     return replace(
         shared,
-        endpoint=_without_credentials(item.get("endpoint") or "", f"Model {item.get('name')}"),
+        endpoint=endpoint,
         token=item.get("token") or "",
         username=item.get("username") or "",
         password=item.get("password") or "",

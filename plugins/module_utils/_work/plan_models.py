@@ -16,12 +16,13 @@ from .._core.plan import Here, Limits, Plan, Step, judge, plan_absent, plan_pres
 from .._core.ports import Source, SourceOptions
 from .._core.reference import folder_name
 from .._core.request import ModelRequest
+from .._host.disk import device_of
 from .._host.generations import active_generations, kept_generations
 from .._host.hashing import Damage, holds
-from .._host.reservation import device_of, reserved_by_others
+from .._host.reservation import reserved_by_others
 from .._host.store import Store
 from .._sources.registry import SOURCES, request_from, source_named
-from .model_order import VERIFIED, Order, Wish, options_for
+from .model_order import ABSENT, VERIFIED, Order, Wish, options_for
 
 # A revision in a folder's name: a commit whole, as hubs' caches have it; a content hash by its first 12.
 _SHORT_HASH = 12
@@ -39,6 +40,8 @@ class Planner:
     healed: tuple[str, ...] = ()
     strangers: list[InstalledModel] = field(default_factory=list)
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # The model that is being looked at: whom a failure concerns.
+    subject: str = ""
     adoptable: dict[Digest, Path] = field(default_factory=dict)
     damages: dict[str, list[Damage]] = field(default_factory=dict)
     rotten: set[Digest] = field(default_factory=set)
@@ -55,7 +58,7 @@ class Planner:
         self.manifest = manifest
         self.adoptable.clear()
         self._coming.clear()
-        if self.order.state == "absent":
+        if self.order.state == ABSENT:
             users = {generation.model.name: generation.runtime for generation in active_generations(self.layout)}
             self.strangers = self._strangers(manifest)
             records = {**{record.name: record for record in self.strangers}, **manifest.models}
@@ -76,7 +79,7 @@ class Planner:
         """Models to remove that the manifest does not know and a program has, where the task names both."""
         found = []
         for name in self.order.names:
-            item = self.order.items[name]
+            item, self.subject = self.order.items[name], name
             named = item.get("source") and item.get("model")
             if name in manifest.models or not named or not SOURCES[item["source"]].keeps_own_bytes:
                 continue
@@ -108,6 +111,7 @@ class Planner:
 
     def _plan_one(self, wish: Wish, manifest: Manifest) -> Step:
         request = wish.request
+        self.subject = request.name
         record = manifest.models.get(request.name)
         resolved = self._resolve(wish, record)
         here = self._here(request, resolved, record, manifest)
@@ -162,7 +166,7 @@ class Planner:
         if not resolved.held:
             self._coming.update(entry.digest for entry in resolved.files)
         apart = [entry.size for entry in resolved.files if self._is_apart(self.adoptable.get(entry.digest))]
-        return Here(digests, intact, damaged, sum(apart), arrived)
+        return Here(digests=digests, intact=intact, damaged=damaged, copied=sum(apart), arrived=arrived)
 
     def wrong_bytes(self, name: str) -> set[Digest]:
         """Digests that files of the store should have and do not, as far as this run looked."""

@@ -83,9 +83,7 @@ class Host:
         }  # fmt: skip
 
     def runtime(self, **params: t.Any) -> dict[str, t.Any]:
-        return self.run(
-            "llm_runtime", **{"name": "chat", "prefix": str(self.prefix), "start_timeout": 20.0, **params}
-        )
+        return self.run("llm_runtime", **{"name": "chat", "prefix": str(self.prefix), "start_timeout": 20.0, **params})
 
     def status(self) -> dict[str, t.Any]:
         found: dict[str, t.Any] = self.run("llm_runtime_info", prefix=str(self.prefix))["runtimes"][0]
@@ -146,7 +144,8 @@ class Host:
         """Its environment is edited by hand, and it is started anew."""
         path = self.prefix / "etc/llm/runtimes/chat.env"
         known = {
-            model["name"]: model for model in json.loads((self.prefix / "var/lib/llm/models/manifest.json").read_text())["models"]
+            model["name"]: model
+            for model in json.loads((self.prefix / "var/lib/llm/models/manifest.json").read_text())["models"]
         }
         text = path.read_text()
         edited = text.replace(self.path_of(known[GOOD]), self.path_of(known[OTHER]))
@@ -257,12 +256,10 @@ class SomebodyElses(Resident):
 
 class InOllama(Resident):
     engine = "ollama"
-    sleeping: t.ClassVar[dict[str, t.Any]] = {"options": {}}
 
     def prepare(self) -> None:
         self.kept = self.folder / "models"
         self.registry = self.stack.enter_context(Registry(self.folder / "registry"))
-        self.sleeping = {}
         self.options = {"models": str(self.kept)}
         program = self.prefix / "opt/llm/engines/ollama/1/bin/ollama"
         program.parent.mkdir(parents=True)
@@ -312,14 +309,15 @@ class InOllama(Resident):
 
     def lies(self) -> list[Lie]:
         return [
-            Lie(self.move_the_name, ("the name chat stands for other bytes", "stale weights: chat")),
+            Lie(self.move_the_names, ("the name chat stands for other bytes", "stale weights: chat")),
             Lie(self.unload, ("it sleeps",)),
             Lie(self.forget_the_name, ("it serves gpt, not chat",)),
         ]
 
-    def move_the_name(self) -> None:
-        """Afterwards `ps` lists the name twice: with the bytes of before, and with what it stands for now."""
-        self.ask("POST", "/api/copy", source=f"{self.registry.place}/acme/{OTHER}", destination="chat")
+    def move_the_names(self) -> None:
+        """Afterwards `ps` lists one twice: with the bytes of before, and with what it stands for now."""
+        for name in self.names:
+            self.ask("POST", "/api/copy", source=f"{self.registry.place}/acme/{OTHER}", destination=name)
         assert self.says("chat") == OTHER
         loaded = [entry for entry in self.ask("GET", "/api/ps")["models"] if entry["name"] == "chat:latest"]
         assert len({entry["digest"] for entry in loaded}) == 2

@@ -15,6 +15,7 @@ import yaml
 from ansible_collections.llmops.fleet.plugins.module_utils._sources.catalogues import ADDRESSES, CATALOGUES
 from ansible_collections.llmops.fleet.plugins.modules import llm_catalog_info
 from catalogue_hubs import CatalogueHubs
+from catalogue_run import catalogue_action
 
 Ask = t.Callable[..., dict[str, t.Any]]
 
@@ -26,15 +27,28 @@ def hubs() -> t.Iterator[CatalogueHubs]:
 
 
 @pytest.fixture
-def ask(run_module: Ask, hubs: CatalogueHubs, tmp_path: Path) -> Ask:
+def ask(
+    run_module: Ask, hubs: CatalogueHubs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quiet: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Ask:  # fmt: skip
     base = {
-        "prefix": str(tmp_path), "cache_path": str(tmp_path / "kept"), "timeout": 5, "memory_gb": 16, **hubs.addresses,
+        "prefix": str(tmp_path), "cache_path": str(tmp_path / "kept"), "timeout": 5, "memory_gb": 16,
+        "endpoints": quiet, **hubs.addresses,
     }  # fmt: skip
+    run = catalogue_action(run_module, tmp_path_factory.mktemp("run"), monkeypatch)
 
     def call(**params: t.Any) -> dict[str, t.Any]:
-        return run_module("llm_catalog_info", **{**base, **params})
+        result: dict[str, t.Any] = run(**{**base, **params})
+        return result
 
+    call.sent = run.sent  # type: ignore[attr-defined]
     return call
+
+
+@pytest.fixture
+def quiet(free_port: int) -> dict[str, str]:
+    """Addresses of programs that are not there."""
+    return dict.fromkeys(("docker_model_runner", "lm_studio", "ollama"), f"http://127.0.0.1:{free_port}")
 
 
 def install(tmp_path: Path, **models: tuple[str, str]) -> None:
@@ -173,6 +187,7 @@ def test_a_token_is_in_no_result_and_no_file(ask: Ask, hubs: CatalogueHubs, tmp_
     result.pop("invocation", None)
     ask(token="hf_planted2")
     assert "hf_planted" not in json.dumps(result)
+    assert "hf_planted" not in json.dumps(ask.sent), "hosts have no use for it"  # type: ignore[attr-defined]
     assert all(b"hf_planted" not in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 

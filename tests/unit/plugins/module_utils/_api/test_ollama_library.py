@@ -26,7 +26,6 @@ def test_the_library_is_read() -> None:
     assert list(models) == ["llama3.2", "qwen2.5", "nomic-embed-text", "gpt-oss"]
     assert models["qwen2.5"] == LibraryModel(
         "qwen2.5",
-        "Qwen2.5 models are pretrained on up to 18 trillion tokens & support 128K tokens.",
         ("0.5b", "7b", "72b"),
         ("tools",),
         21_300_000,

@@ -9,12 +9,8 @@ from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import pytest
-from ansible_collections.llmops.fleet.plugins.module_utils._api.public_get import (
-    Deadline,
-    get_document,
-    get_text,
-    seconds_asked,
-)
+from ansible_collections.llmops.fleet.plugins.module_utils._api.http_client import seconds_asked
+from ansible_collections.llmops.fleet.plugins.module_utils._api.public_get import Deadline, get_document, get_text
 from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
 from recorded import Recorded, answer
 
@@ -99,4 +95,6 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert seconds_asked({"retry-after": "Thu, 01 Jan 2015 00:00:00 GMT"}) == 0
     assert seconds_asked({"retry-after": "Thu, 01 Jan 2015 00:00:00"}) == 0
     assert seconds_asked({"retry-after": "soon"}) is None
+    # A superscript two is a digit for Python, but no number.
+    assert seconds_asked({"retry-after": "\xb2"}) is None
     assert seconds_asked({}) is None

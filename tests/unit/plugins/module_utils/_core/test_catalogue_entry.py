@@ -55,8 +55,16 @@ def test_an_entry_comes_back_as_it_was_kept() -> None:
     entry = Entry("here", "a", "A", 1, "engine", ("x", "y"), 2, 3, "Q4_K_M", "7B", ("b",), 4)
     assert Entry.from_dict(json.loads(json.dumps(entry.as_dict()))) == entry
     assert Entry.from_dict({**entry.as_dict(), "of a later version": 1}) == entry
-    with pytest.raises(TypeError):
-        Entry.from_dict({"provider": "here"})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"model_name": None}, {"provider": 5}, {"size_bytes": "5"}, {"downloads": True}, {"likes": 0.5}, {"tags": "chat"},
+     {"tags": [1]}, {"aliases": 5}, {"quantization": []}, {"display_name": {}}, {"rank": "1"}, {"runtime": False}],
+)  # fmt: skip
+def test_a_kept_field_of_another_type_is_refused(change: dict[str, t.Any]) -> None:
+    with pytest.raises(ValueError):
+        Entry.from_dict({**SMALL.as_dict(), **change})
 
 
 def test_the_record_has_the_promised_fields() -> None:

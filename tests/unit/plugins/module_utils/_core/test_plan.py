@@ -145,3 +145,26 @@ def test_sizes_are_told_in_gb() -> None:
     plan = judged(Limits(50 * GB, 0, 10**15)).as_dict()
     assert plan["disk_limit_gb"] == 50.0
     assert plan["steps"][0]["files_to_fetch"] == ["config.json", "weights"]
+
+
+@pytest.mark.parametrize(
+    ("options", "files", "least"),
+    [
+        # A repository has every quantization of a model: an engine loads one.
+        ({}, {"a-q4_k_m.gguf": 4.68, "a-q8_0.gguf": 8.1, "a-f16.gguf": 15.2, "a-q2_k.gguf": 32.0}, 16.0),
+        ({"quantization": "q4_k_m"}, {"a-q4_k_m.gguf": 4.68}, 16.0),
+        ({}, {"model.safetensors": 4.5, "consolidated.safetensors": 4.5, "config.json": 0.1}, 16.0),
+        # Nobody says a size: the name does.
+        ({"model": "org/Qwen2.5-7B-Instruct-Q4_K_M-GGUF"}, {}, 16.0),
+        ({"model": "org/Qwen2.5-14B-GGUF", "quantization": "q4_k_m"}, {}, 32.0),
+        ({"model": "org/Qwen2.5-7B-GGUF"}, {"a.gguf": 0.0}, 16.0),
+        ({"model": "org/nameless"}, {}, None),
+    ],
+)
+def test_memory_is_for_what_an_engine_loads(
+    options: dict[str, object], files: dict[str, float], least: float | None
+) -> None:
+    wanted = request(**options)
+    resolved = Resolved("a" * 40, tuple(entry(path, round(size * GB)) for path, size in files.items()))
+    step = plan_present(wanted, resolved, None, Here()).as_dict()
+    assert (step["ram_min_gb"], step["ram_recommended_gb"]) == (least, least and least * 1.5)

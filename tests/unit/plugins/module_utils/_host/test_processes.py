@@ -1,104 +1,89 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
+"""A process is known again after the clock was set, with psutil and without."""
+
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
-import sys
-import typing as t
+import time
+from pathlib import Path
 
+import psutil
 import pytest
-from ansible_collections.llmops.fleet.plugins.module_utils._host import connections, processes
+from ansible_collections.llmops.fleet.plugins.module_utils._host import processes
 
-MAPS = """
-import mmap, os, sys, time
-shared = mmap.mmap(-1, 128_000_000)
-shared.write(b"x" * 128_000_000)
-pid = os.fork()
-if pid == 0:
-    shared.seek(0)
-    shared.read()
-    print(os.getpid(), flush=True)
-time.sleep(600)
-"""
+HERE = os.getpid()
+
+
+@pytest.fixture(params=["with psutil", "without"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "without":
+        monkeypatch.setattr(processes, "MISSING", "not installed")
 
 
 @pytest.fixture
-def port() -> t.Iterator[int]:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        yield server.getsockname()[1]
+def no_proc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(processes, "_PROC", tmp_path)
 
 
-def test_who_listens(port: int) -> None:
-    owner = processes.listener(port, besides=None)
-    assert owner
-    assert owner.pid == os.getpid()
-    assert processes.listener(port, besides=frozenset()) == owner
-    assert processes.listener(port, besides={1}) == owner
-    # A process or its family, and the members of a runtime.
-    assert processes.listener(port, besides=os.getpid()) is None
-    assert processes.listener(port, besides={1, os.getpid()}) is None
+def step_the_clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """psutil adds the ticks since the boot to the boot's time of the day, which moves with the clock."""
+    real = psutil.Process.create_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: real(process) + seconds)
 
 
-def test_nobody_listens(free_port: int) -> None:
-    assert processes.listener(free_port, besides=None) is None
-    assert processes.holders(free_port) == []
+@pytest.mark.usefixtures("library")
+def test_a_step_of_the_clock_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = processes.running_since(HERE)
+    assert noted is not None
+    step_the_clock(monkeypatch, 3600)
+    assert processes.is_running(HERE, noted)
 
 
-def test_two_on_one_port(free_port: int) -> None:
-    """Ours and a stranger's, as with SO_REUSEPORT or one for each family: the stranger is told."""
-    program = "import socket, sys; s = socket.socket(); s.setsockopt(1, 15, 1); s.bind(('127.0.0.1', int(sys.argv[1]))); s.listen(); print(flush=True); input()"
-    with (
-        subprocess.Popen(
-            [sys.executable, "-c", program, str(free_port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        ) as other,
-        socket.socket() as mine,
-    ):
-        assert other.stdout
-        other.stdout.readline()
-        mine.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        mine.bind(("127.0.0.1", free_port))
-        mine.listen()
-        assert processes.holders(free_port, ours={os.getpid()}) == [other.pid]
-        assert processes.holders(free_port, ours={os.getpid(), other.pid}) == []
-        other.kill()
+def test_with_and_without_psutil_note_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = processes.running_since(HERE)
+    monkeypatch.setattr(processes, "MISSING", "not installed")
+    assert processes.running_since(HERE) == noted
+    assert processes.is_running(HERE, noted)
 
 
-def test_pages_that_are_shared_count_once() -> None:
-    with subprocess.Popen([sys.executable, "-S", "-c", MAPS], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout
-        child = int(parent.stdout.readline())
-        try:
-            members = {parent.pid, child}
-            assert processes.family(parent.pid) == members
-            both = processes.memory_of(members)
-            assert both is not None
-            assert 128_000_000 < both < 200_000_000
-            assert processes.memory_of(parent.pid) == pytest.approx(both, rel=0.1)
-            alone = processes.memory_of({parent.pid})
-            assert alone is not None
-            assert alone > 128_000_000
-        finally:
-            os.kill(child, 9)
-            parent.kill()
+@pytest.mark.usefixtures("library")
+def test_another_boot_or_another_process_is_not_it() -> None:
+    noted = str(processes.running_since(HERE))
+    boot, _, ticks = noted.partition(":")
+    assert boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert not processes.is_running(HERE, f"another-boot:{ticks}")
+    assert not processes.is_running(HERE, f"{boot}:{int(ticks) - 1}")
+    assert processes.is_running(HERE, None)
+    assert not processes.is_running(2**31 - 1, None)
+    assert not any(processes.is_running(pid, None) for pid in (-1, 0))
 
 
-def test_memory_of_nobody() -> None:
-    assert processes.memory_of(frozenset()) is None
-    assert processes.memory_of({2**22 + 1}) is None
+def test_what_an_older_version_noted_is_understood() -> None:
+    created = psutil.Process(HERE).create_time()
+    assert processes.is_running(HERE, created)
+    assert processes.is_running(HERE, created + 1)
+    assert not processes.is_running(HERE, created - 1000)
+    # Without psutil it noted the ticks.
+    assert processes.is_running(HERE, float(str(processes.running_since(HERE)).partition(":")[2]))
 
 
-def test_a_host_without_proc(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "_TABLES", ("/nowhere",))
-    assert processes.holders(port) == [os.getpid()]
-    assert processes.holders(port, ours={os.getpid()}) == []
+def test_a_process_that_nobody_has_asked_for_is_gone() -> None:
+    with subprocess.Popen(["true"]) as ended:
+        deadline = time.monotonic() + 5
+        while processes.running_since(ended.pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert Path(f"/proc/{ended.pid}").exists()
+        assert not processes.is_running(ended.pid, None)
 
-    def denied(kind: str) -> t.NoReturn:
-        raise processes.psutil.AccessDenied
 
-    monkeypatch.setattr(processes.psutil, "net_connections", denied)
-    assert processes.holders(port) == [None]
-    assert processes.holders(port, ours={os.getpid()}) == []
-    assert processes.holders(1) == []
+@pytest.mark.usefixtures("no_proc")
+def test_without_proc_the_time_is_compared_with_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted = processes.running_since(HERE)
+    assert isinstance(noted, float)
+    step_the_clock(monkeypatch, 0.01)
+    assert processes.is_running(HERE, noted)
+    step_the_clock(monkeypatch, 100)
+    assert not processes.is_running(HERE, noted)
+    monkeypatch.setattr(processes, "MISSING", "not installed")
+    assert processes.running_since(HERE) is None

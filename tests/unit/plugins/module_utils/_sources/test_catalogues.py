@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 import typing as t
 from dataclasses import replace
 
 import pytest
+from ansible_collections.llmops.fleet.plugins.module_utils._core.catalogue_answer import HostModel
 from ansible_collections.llmops.fleet.plugins.module_utils._core.catalogue_entry import (
     Entry,
     HubOptions,
@@ -21,6 +23,7 @@ from ansible_collections.llmops.fleet.plugins.module_utils._sources.catalogues i
     CATALOGUES,
     catalogue_named,
     identities,
+    identities_of_held,
     identity,
 )
 from ansible_collections.llmops.fleet.plugins.module_utils._sources.registry import SOURCES
@@ -234,16 +237,37 @@ def test_a_hub_that_is_down_is_told_at_once(hubs: CatalogueHubs, name: str, free
 
 
 @pytest.mark.parametrize("name", ONLINE)
-@pytest.mark.parametrize("body", ["<html>Sign in to the guest network</html>", "[1, 2]", '{"a": 1}', ""])
+@pytest.mark.parametrize(
+    "body",
+    ["<html>Sign in to the guest network</html>", "[1, 2]", '{"a": 1}', "", "{}", "[]", "null", '{"results": []}',
+     '{"results": [1, {"name": 5}]}', '[{"id": null}]', '[{"downloads": 5}]', '[{"id": "a/b", "siblings": 5}]'],
+)  # fmt: skip
 def test_something_else_than_the_hub_is_told(hubs: CatalogueHubs, name: str, body: str) -> None:
     hubs.fault(FIRST[name], status=200, body=body)
-    if (name, body) == ("docker_model_runner", '{"a": 1}'):
-        # An object without results is an empty list, as Go writes it.
-        assert look(name, hubs).entries == ()
-        return
     with pytest.raises(LlmError) as caught:
         look(name, hubs)
-    assert caught.value.reason == ("page_changed" if name == "ollama" else "hub_error")
+    assert caught.value.reason == ("page_changed" if name == "ollama" and "<" in body else "hub_error")
+    assert "nothing was changed" not in str(caught.value)
+
+
+def test_a_search_that_finds_nothing_is_an_answer(hubs: CatalogueHubs) -> None:
+    for name in ONLINE:
+        assert look(name, hubs, Query(search="no such model")).entries == ()
+
+
+def test_a_field_of_another_type_is_unknown(hubs: CatalogueHubs) -> None:
+    odd = {
+        "id": "a/b-7B-GGUF", "downloads": "many", "likes": True, "tags": ["gguf", 5], "siblings": [{"rfilename": 5}],
+        "gguf": {"total": "x"}, "pipeline_tag": 5,
+    }  # fmt: skip
+    hubs.fault("/api/models", status=200, body=json.dumps([odd, {**odd, "tags": 5, "gguf": 5}]))
+    first, second = look("huggingface", hubs).entries
+    assert (first.downloads, first.likes, first.tags, first.parameters) == (None, None, ("gguf",), "7B")
+    assert (second.tags, second.runtime, second.size_bytes) == ((), None, None)
+    record = {"name": "x", "pull_count": "many", "star_count": None, "categories": [{"slug": 5}, 7], "description": 5}
+    hubs.fault("/v2/repositories/ai/", status=200, body=json.dumps({"results": [record]}), times=1)
+    (plain,) = look("docker_model_runner", hubs).entries
+    assert (plain.downloads, plain.likes, plain.tags) == (None, None, ())
 
 
 def test_the_client_is_left_as_it_was(hubs: CatalogueHubs) -> None:
@@ -254,6 +278,23 @@ def test_the_client_is_left_as_it_was(hubs: CatalogueHubs) -> None:
     assert type(client).__name__ == "Client"
     assert client.timeout.read is None
     assert client.event_hooks["request"]
+
+
+def test_what_lm_studio_has_are_repositories_of_the_hugging_face_hub() -> None:
+    offered = identities(Entry("huggingface", "lmstudio-community/Qwen2.5-7B-Instruct-GGUF", ""))
+    assert offered & identities_of_held(HostModel("lm_studio", "qwen2.5-7b-instruct", "lmstudio-community"))
+    assert not offered & identities_of_held(HostModel("lm_studio", "qwen2.5-7b-instruct", "someone"))
+    assert not offered & identities_of_held(HostModel("lm_studio", "qwen2.5-7b-instruct"))
+    assert offered & identities_of_held(HostModel("lm_studio", "q/qwen2.5-7b-instruct", "", "gguf")) == set()
+    assert offered & identities_of_held(
+        HostModel("lm_studio", "https://huggingface.co/lmstudio-community/Qwen2.5-7B-Instruct-GGUF")
+    )
+    whole = identities(Entry("huggingface", "Qwen/Qwen2.5-7B-Instruct", ""))
+    assert not whole & identities_of_held(HostModel("lm_studio", "qwen2.5-7b-instruct", "Qwen", "gguf"))
+    assert whole & identities_of_held(HostModel("lm_studio", "qwen2.5-7b-instruct", "Qwen", "mlx"))
+    granite = identities(Entry("huggingface", "ibm/granite-4-micro", ""))
+    assert granite & identities_of_held(HostModel("lm_studio", "ibm/granite-4-micro"))
+    assert not granite & identities_of_held(HostModel("ollama", "ibm/granite-4-micro"))
 
 
 def test_names_of_one_model_are_one() -> None:

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 import json
+import math
+import sys
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.llmops.fleet.plugins.module_utils._core.catalogue_answer import Asked, CatalogueHost, HostModel
 from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
-from ansible_collections.llmops.fleet.plugins.module_utils._work import catalog
-from ansible_collections.llmops.fleet.plugins.module_utils._work.catalog import CatalogTask
+from ansible_collections.llmops.fleet.plugins.module_utils._work.catalog import Catalog
 from catalogue_hubs import CatalogueHubs
 
 Result = dict[str, t.Any]
@@ -26,14 +28,14 @@ class Bench:
 
     def ask(self, *, check: bool = False, **params: t.Any) -> Result:
         given = {
-            "prefix": str(self.folder / "host"), "store": None, "source": None, "search": None, "filter": [],
+            "source": None, "search": None, "filter": [],
             "sort": "downloads", "limit": 20, "token": None, "timeout": 5.0, "cache_path": str(self.folder / "kept"),
             "cache_minutes": 30.0, "memory_gb": 16.0, **self.hubs.addresses, **params,
         }  # fmt: skip
+        self.given = given
         self.hubs.asked.clear()
-        outcome = CatalogTask(given, clock=lambda: self.now).run(check_mode=check)
-        assert outcome.changed is False
-        return dict(outcome.result)
+        asking = Catalog(given, clock=lambda: self.now)
+        return asking.told(asking.ask(keep=not check), CatalogueHost(memory_gb=8.2))
 
     def down(self, *paths: str) -> None:
         for path in paths or ("/",):
@@ -150,16 +152,101 @@ def test_one_hub_that_is_down_does_not_spoil_the_others(bench: Bench) -> None:
     assert len(bench.kept) == 2
 
 
-def test_an_answer_with_a_gap_does_not_replace_a_whole_one(bench: Bench) -> None:
+def test_an_answer_with_a_gap_is_kept_beside_a_whole_one(bench: Bench) -> None:
     whole = bench.ask(source=["ollama"])
     bench.now += 31 * MINUTE
     bench.hubs.fault("/library/qwen2.5/tags", status=404)
     gap = bench.ask(source=["ollama"])
     assert gap["stale"] is False
-    assert "404" in gap["errors"]["ollama"]
+    assert "answered 404 for qwen2.5" in gap["errors"]["ollama"]
     assert gap["models"] != whole["models"]
+    assert bench.ask(source=["ollama"]) == gap, "with its error, without asking"
+    assert bench.hubs.asked == []
     bench.down()
+    bench.now += 31 * MINUTE
     assert bench.ask(source=["ollama"])["models"] == whole["models"]
+    bench.hubs.faults.clear()
+    assert bench.ask(source=["ollama"]) == whole
+    assert len(bench.kept) == 1, "a whole answer takes the place of one with a gap"
+
+
+def test_an_answer_with_a_gap_is_better_than_none(bench: Bench) -> None:
+    bench.hubs.fault("/api/models/Qwen", status=404)
+    gap = bench.ask(source=["huggingface"])
+    assert f"The hub {bench.hubs.url} answered 404 for Qwen/Qwen2.5-7B-Instruct-GGUF." in gap["error"]
+    bench.down()
+    bench.now += 31 * MINUTE
+    later = bench.ask(source=["huggingface"])
+    assert (later["models"], later["stale"]) == (gap["models"], True)
+    assert later["error"].count("answered 404") == 2, "why it is old, and what is missing in it"
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", "null", '{"results": [1, {"name": 5}]}', '[{"id": 5}]', "[1]", "true"])
+def test_a_good_answer_that_says_nothing_does_not_replace_the_last(bench: Bench, body: str) -> None:
+    first = bench.ask()
+    kept = [(path, path.read_bytes()) for path in bench.kept]
+    bench.now += 31 * MINUTE
+    bench.hubs.fault("/", status=200, body=body)
+    later = bench.ask()
+    assert (later["models"], later["stale"]) == (first["models"], True)
+    assert set(later["errors"]) == {"huggingface", "ollama", "docker_model_runner"}
+    assert all("answered with" in error and "Check the address" in error for error in later["errors"].values())
+    assert [(path, path.read_bytes()) for path in bench.kept] == kept
+
+
+def test_no_address_shows_its_credentials(bench: Bench, free_port: int) -> None:
+    secret = f"http://bob:s3cret@{bench.hubs.url.partition('//')[2]}"
+    addresses = dict.fromkeys(("huggingface_url", "ollama_url", "docker_hub_url"), secret)
+    faults: list[dict[str, t.Any]] = [
+        {"status": 401}, {"status": 403}, {"status": 404}, {"status": 500}, {"status": 200, "body": "<html>"},
+        {"status": 200, "body": "{}"}, {"status": 429, "headers": {"Retry-After": "900"}}, {"wait": 2},
+    ]  # fmt: skip
+    for fault in faults:
+        bench.hubs.faults.clear()
+        bench.hubs.fault("/", **fault)
+        result = bench.ask(cache_minutes=0.0, timeout=1.0, **addresses)
+        assert len(result["errors"]) == 3, fault
+        assert "s3cret" not in json.dumps(result), fault
+        assert ".." not in json.dumps(result["errors"]).replace("../", ""), fault
+    nobody = f"http://bob:s3cret@127.0.0.1:{free_port}"
+    result = bench.ask(**dict.fromkeys(addresses, nobody))
+    assert len(result["errors"]) == 3
+    assert "s3cret" not in json.dumps(result)
+    assert not any("s3cret" in path.read_text() for path in bench.kept)
+
+
+def test_a_client_that_is_told_to_stay_offline_shows_none_either(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    def offline(*_arguments: t.Any, **_words: t.Any) -> t.Any:
+        raise OfflineModeIsEnabled("Cannot reach http://bob:s3cret@h/api/models: offline mode is enabled.")
+
+    monkeypatch.setattr(HfApi, "list_models", offline)
+    error = bench.ask(source=["huggingface"])["error"]
+    assert "http://h/api/models: offline mode is enabled. Check" in error
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(401, "token or address"), (403, "open to everybody"), (404, "Check the address"), (500, "sk again later"),
+     (429, "sk again later")],
+)  # fmt: skip
+def test_the_remedies_are_those_of_a_list(bench: Bench, status: int, words: str) -> None:
+    bench.hubs.fault("/", status=status)
+    errors = bench.ask(timeout=1.0)["errors"]
+    assert len(errors) == 3
+    for error in errors.values():
+        assert words in error
+        assert not any(other in error for other in ("owner", "spelling", "nothing was changed"))
+
+
+def test_a_missing_library_is_one_of_the_controller(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bs4", None)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    result = bench.ask()
+    assert set(result["errors"]) == {"huggingface", "ollama"}
+    assert all("Python of the controller" in error and "llm_host" not in error for error in result["errors"].values())
 
 
 def test_check_mode_reads_kept_answers_and_writes_none(bench: Bench) -> None:
@@ -189,23 +276,59 @@ def test_a_folder_that_cannot_be_written_is_told_and_costs_no_answer(bench: Benc
     assert "could not be kept" in result["notes"][0]
 
 
-def test_memory_that_nobody_knows_recommends_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    def unknown() -> int:
-        raise LlmError("library_missing", "No psutil.")
-
-    monkeypatch.setattr(catalog.processes, "total_memory", unknown)
-    result = bench.ask(source=["builtin"], memory_gb=None)
-    assert result["memory_gb"] is None
-    assert "not known" in result["notes"][0]
-    assert not any(model["recommended"] for model in result["models"])
-    monkeypatch.setattr(catalog.processes, "total_memory", lambda: 8_200_000_000)
+def test_what_is_recommended_goes_by_the_host_or_by_what_was_told(bench: Bench) -> None:
     known = bench.ask(source=["builtin"], memory_gb=None)
     assert known["memory_gb"] == 8.2
     assert [model["recommended"] for model in known["models"]] == [True, False, False, False, False, False]
+    assert bench.ask(source=["builtin"], memory_gb=96)["memory_gb"] == 96
+    catalogue = Catalog({**bench.given, "source": ["builtin"], "memory_gb": None})
+    unknown = catalogue.told(catalogue.ask(keep=False), CatalogueHost(notes=("The memory is not known.",)))
+    assert (unknown["memory_gb"], unknown["notes"]) == (None, ["The memory is not known."])
+    assert not any(model["recommended"] for model in unknown["models"])
 
 
-@pytest.mark.parametrize("params", [{"limit": 0}, {"timeout": 0.0}])
-def test_what_cannot_be_meant_is_refused(bench: Bench, params: dict[str, t.Any]) -> None:
+def test_what_the_store_or_a_program_has_is_installed(bench: Bench) -> None:
+    bench.ask()
+    catalogue = Catalog({**bench.given, "limit": 100})
+    asked = Asked.from_dict(json.loads(json.dumps(catalogue.ask(keep=False).as_dict())))
+    host = CatalogueHost(
+        models=(
+            HostModel("ollama", "llama3.2:latest"),
+            HostModel("docker_model_runner", "docker.io/ai/qwen2.5:latest"),
+            HostModel("lm_studio", "qwen2.5-7b-instruct", "Qwen", "gguf"),
+            HostModel("url", "https://example.com/model.gguf"),
+        )
+    )
+    models = catalogue.told(asked, CatalogueHost.from_dict(json.loads(json.dumps(host.as_dict()))))["models"]
+    assert {model["model_name"] for model in models if model["installed"]} == {
+        "llama3.2:3b", "ai/qwen2.5:7B-Q4_K_M", "Qwen/Qwen2.5-7B-Instruct-GGUF",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("limit", 0), ("timeout", 0.0), ("timeout", math.inf), ("timeout", math.nan), ("timeout", 1e10),
+        ("memory_gb", -1.0), ("memory_gb", 0.0), ("memory_gb", math.nan), ("memory_gb", math.inf),
+        ("cache_minutes", -5.0), ("cache_minutes", math.nan), ("cache_minutes", math.inf),
+        ("huggingface_url", "notaurl"), ("huggingface_url", "ftp://x"), ("ollama_url", "127.0.0.1:1"),
+        ("docker_hub_url", "http://"), ("docker_hub_url", "http://bob:s3cret@[x"), ("ollama_url", "http://x/?q=1"),
+        ("huggingface_url", "bob:s3cret@host"), ("ollama_url", "http://x:99999"), ("ollama_url", "http://a b"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_meant_is_refused(bench: Bench, option: str, value: t.Any) -> None:
     with pytest.raises(LlmError) as caught:
-        bench.ask(**params)
+        bench.ask(**{option: value})
     assert caught.value.reason == "invalid_input"
+    assert f"The option {option} " in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert ".." not in str(caught.value)
+    assert bench.hubs.asked == []
+
+
+def test_an_address_of_the_environment_is_held_to_the_same(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "bob:s3cret@host")
+    with pytest.raises(LlmError, match="controller's environment") as caught:
+        bench.ask(huggingface_url=None)
+    assert caught.value.reason == "invalid_input"
+    assert "s3cret" not in str(caught.value)
