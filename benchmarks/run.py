@@ -16,13 +16,15 @@ from pathlib import Path
 from byte_figures import information, many_models, no_op_pulls, proofs, pulls
 from fleet_figures import playbooks
 from measuring import Figure, table
+from runtime_figures import runtimes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure against peers in the same run.")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--mebibytes", type=int, default=1024, help="size of the cold pull")
-    parser.add_argument("--only", choices=("pulls", "no-op", "proofs", "many", "information", "playbooks"))
+    parser.add_argument("--only", choices=("pulls", "no-op", "proofs", "many", "information", "playbooks", "runtimes"))
+    parser.add_argument("--switches", type=int, default=100, help="switches under load")
     options = parser.parse_args()
     figures: list[Figure] = []
     with tempfile.TemporaryDirectory(prefix="llm-bench-") as name:
@@ -39,6 +41,8 @@ def main() -> None:
             figures += information(work, options.rounds)
         if options.only in (None, "playbooks"):
             figures += playbooks(work, options.rounds)
+        if options.only in (None, "runtimes"):
+            figures += runtimes(work / "runtimes", options.rounds, options.switches)
     print(table(figures))
     print()
     for item in figures:

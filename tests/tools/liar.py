@@ -24,10 +24,28 @@ _PAGES = (
 )
 _WORDS = ("the", "!", "<unk>", "[PAD]", "I am", "的", "0", "\\n", "G", "ha ha", "<|im_end|>", "}{")
 _SPACES = (" ", "\n", "\t", "\r\n", "\u00a0", "\u200b", "\u3000", "\ufeff")
-_MALFORMED: tuple[t.Any, ...] = (
-    [], None, 7, "ok", {}, {"choices": []}, {"choices": None}, {"choices": [None]}, {"choices": [{"message": None}]},
-    {"choices": [{"text": "Model alpha speaking from this host."}]}, {"error": {"message": "CUDA error", "code": 500}},
-)  # fmt: skip
+_MESSAGE = {"role": "assistant", "content": "Model alpha speaking from this host."}
+_BEYOND = float("inf")
+# By the path that answers so.
+_MALFORMED: dict[str, tuple[t.Any, ...]] = {
+    COMPLETION: (
+        [], None, 7, "ok", {}, {"choices": []}, {"choices": None}, {"choices": [None]}, {"choices": [{"message": None}]},
+        {"choices": [{"text": _MESSAGE["content"]}]}, {"error": {"message": "CUDA error", "code": 500}},
+        {"choices": [{"message": {"content": 7}}]}, {"choices": [{"message": {"content": {"text": "I am."}}}]},
+        {"choices": [{"message": {"content": [{"type": "text", "text": "I am."}]}}]},
+        {"choices": [{"message": _MESSAGE}], "usage": {"completion_tokens": _BEYOND}},
+        {"choices": [{"message": _MESSAGE}], "usage": [1]},
+    ),
+    MODELS: (
+        [], None, "chat", {"data": "chat"}, {"data": {"id": "chat"}}, {"data": [None, 7]},
+        {"data": [{"id": None, "aliases": "chat"}]}, {"data": [{"id": ["chat"], "aliases": 7}]},
+    ),
+    PROPS: (
+        [], None, 7, {}, {"model_path": None}, {"model_path": ["chat"], "default_generation_settings": []},
+        {"model_path": 7, "default_generation_settings": {"n_ctx": "many"}},
+        {"model_path": 7, "default_generation_settings": {"n_ctx": _BEYOND}},
+    ),
+}  # fmt: skip
 
 
 @dataclass
@@ -164,7 +182,7 @@ def _failure(engine: _Engine, draw: random.Random) -> None:
 
 
 def _malformed(engine: _Engine, draw: random.Random) -> None:
-    engine.json(200, draw.choice(_MALFORMED))
+    engine.json(200, draw.choice(_MALFORMED[engine.path]))
 
 
 LIES: dict[str, Lie] = {
@@ -192,7 +210,10 @@ LIES: dict[str, Lie] = {
     "malformed JSON": Lie(manner=_malformed),
     "hangs at its names": Lie(manner=_hang, path=MODELS),
     "drips its names for ever": Lie(manner=_drip_body, path=MODELS),
+    "malformed names": Lie(manner=_malformed, path=MODELS),
     "hangs at its facts": Lie(manner=_hang, path=PROPS),
+    "malformed facts": Lie(manner=_malformed, path=PROPS),
+    "no facts": Lie(manner=_failure, path=PROPS),
 }  # fmt: skip
 
 

@@ -174,14 +174,14 @@ class Handler(BaseHTTPRequestHandler):
             return
         with server.lock:
             server.load += 1
-        said = server.words[: int(body.get("max_tokens") or 0) or len(server.words)]
+        spoken = server.words[: int(body.get("max_tokens") or 0) or len(server.words)]
         # Weights that were dropped and not read again are noise.
-        text = "!" * 40 if server.dropped else "".join(said)
+        text = "!" * 40 if server.dropped else "".join(spoken)
         choice = {
             "index": 0, "message": {"role": "assistant", "content": text}, "logprobs": None,
-            "finish_reason": "stop" if len(said) == len(server.words) else "length", "stop_reason": None,
+            "finish_reason": "stop" if len(spoken) == len(server.words) else "length", "stop_reason": None,
         }  # fmt: skip
-        usage = {"prompt_tokens": 20, "completion_tokens": len(said) + 1, "total_tokens": 21 + len(said)}
+        usage = {"prompt_tokens": 20, "completion_tokens": len(spoken) + 1, "total_tokens": 21 + len(spoken)}
         head = {"id": "chatcmpl-ae148f8835a99534", "object": "chat.completion", "created": 1795260288}
         # Whichever of its names was asked for, the first one answers.
         self._json(200, {**head, "model": server.names[0], "choices": [choice], "usage": usage})

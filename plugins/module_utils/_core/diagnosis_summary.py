@@ -12,6 +12,8 @@ from . import clock
 _MOST, _NAMED = 14, 3
 _FULL_PERCENT = 90.0
 _LITTLE_DISK = 0.05
+# States in which no process of a runtime should be (proc_pid_stat(5)).
+ODD_STATES = {"Z": "Z (zombie)", "T": "T (stopped)", "t": "t (traced)"}
 # Seconds back for which it matters that the kernel killed something, or an operation failed.
 _RECENT = 24 * 3600.0
 
@@ -88,6 +90,9 @@ def _of_the_runtimes(answers: Answers, now: float) -> t.Iterator[str]:
         if interrupted and not any("interrupted" in reason for reason in seen.get("reasons") or ()):
             to, step = interrupted["to_generation"], interrupted["step"]
             yield f"{name}: an activation of generation {to} was interrupted at step '{step}'; nothing was touched yet"
+    for name, answer in of_runtimes(answers, "processes"):
+        odd = [each for each in answer.value or () if each["state"] in ODD_STATES.values()]
+        yield from (f"{name}: its process {each['pid']} is in state {each['state']}" for each in odd)
     for name, answer in of_runtimes(answers, "transactions"):
         last = (answer.value or {}).get("transactions") or ()
         if last and last[0]["ended"] and last[0]["step"] != "committed":
@@ -145,7 +150,9 @@ def _of_the_strangers(answers: Answers) -> t.Iterator[str]:
     for each in answers.get(("strangers", ""), Answer()).value or ():
         command = each["command"] if len(each["command"]) < 50 else each["command"][:49] + "…"
         memory = f", {size(each['memory_bytes'])}" if each["memory_bytes"] else ""
-        yield f"{said.get(each['kind'], each['kind'])}: process {each['pid']} of {each['owner'] or '?'} ({command}){memory}"
+        engine = f"{each['engine']}, " if each["engine"] else ""
+        owner = each["owner"] or "?"
+        yield f"{said.get(each['kind'], each['kind'])}: {engine}process {each['pid']} of {owner} ({command}){memory}"
 
 
 def figures(answers: Answers) -> list[str]:
@@ -161,7 +168,7 @@ def figures(answers: Answers) -> list[str]:
     gpu = answers.get(("gpu", ""), Answer()).value
     if gpu:
         cards = [f"{each['used_mb']} of {each['total_mb']} MiB" for each in gpu["cards"]]
-        parts.append(f"GPU {', '.join(cards)}" if cards else "no GPU seen")
+        parts.append(f"GPU {', '.join(cards)}" if cards else "GPU silent" if gpu["silent"] else "no GPU seen")
     disk = answers.get(("disk", ""), Answer()).value
     if disk:
         of = f" of {size(disk['limit'])}" if disk["limit"] else ""

@@ -15,6 +15,7 @@ _SHORT, _SHORTEST = 5, 3
 _TELLING = 8
 # Characters of a line that are looked at: more is no line for people, and patterns take long over it.
 _LONGEST = 2000
+_ENDLESS, _ELLIPSIS = re.compile(r"[A-Za-z0-9_.-]{160,}"), "(…)"
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]")
 # 'api_key': ['value'] or ['--api-key', 'value'] or "--api-key" "value", as programs print their arguments.
 _LISTED = re.compile(
@@ -76,7 +77,7 @@ class Hiding:
         if len(text) > _LONGEST:
             # Between words: what is left of a secret that was cut in two looks like none.
             text = text[:_LONGEST].rpartition(" ")[0] + " …"
-        text = _LISTED.sub(_without_value, text)
+        text = _without_listed(_ENDLESS.sub(_ELLIPSIS, text))
         # As a whole for `name: value` and `Bearer value`, by words for `--name value`.
         return masked(masked([text]).split(" "))
 
@@ -102,11 +103,18 @@ def _forms(secret: str) -> set[str]:
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
         secret.replace("%", "%%").replace("$", "$$"),
+        re.sub(r'(["\\`$])', r"\\\1", secret),
         address,
     } - {""}
 
 
-def _without_value(found: re.Match[str]) -> str:
-    if not is_secret_name(found["name"]):
-        return found.group(0)
-    return f"{found['name']}{found['mark']}{found['quote']}{MASK}{found['quote']}"
+def _without_listed(text: str) -> str:
+    done, position = "", 0
+    while True:
+        found = _LISTED.search(text, position)
+        if not found:
+            return done + text[position:]
+        hide = is_secret_name(found["name"])
+        # What is shown can be the name of what comes next.
+        done += text[position : found.start("value")] + (MASK if hide else "")
+        position = found.end("value") if hide else found.start("value")

@@ -198,6 +198,7 @@ class DockerModelRunner(Resident):
         )
         for name in settings.served_names:
             if not model.is_called(name):
+                _clear(client, name, deadline)
                 client.tag(model.id, name)
         named = _wanted(client, settings)
         missing = [name for name in settings.served_names if not named.is_called(name)]
@@ -384,6 +385,25 @@ def _put_out(client: DockerModelRunnerApi, settings: Settings) -> None:
                 remedy="End its requests, or restart the runner.",
             )
         time.sleep(_PAUSE)
+
+
+def _clear(client: DockerModelRunnerApi, name: str, deadline: float) -> None:
+    """Have nothing in memory that was asked for by a name that is to move.
+
+    Afterwards it would be taken for the model that has the name then, and no request would unload it.
+    """
+    while True:
+        holder = next((known for known in client.models() if known.is_called(name)), None)
+        found = [entry for entry in client.running() if normal_reference(entry.model) == normal_reference(name)]
+        if not holder or not found:
+            return
+        busy = any(entry.loading or entry.in_use for entry in found)
+        if not client.unload([holder.id]) and not busy:
+            # What it is, is for the proof to tell.
+            return
+        if time.monotonic() >= deadline:
+            raise LlmError("timeout", f"{client.place} has {name} in memory for other weights, in use all the time.")
+        time.sleep(min(_PAUSE, _left(deadline)))
 
 
 def _left(deadline: float) -> float:

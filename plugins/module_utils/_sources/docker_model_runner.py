@@ -101,10 +101,9 @@ class DockerModelRunner:
         client.delete(record.model, force=False)
 
     def _unload(self, client: DockerModelRunnerApi, name: str) -> bool:
-        # What is loaded is named without its tag, which would mean the tag latest.
-        bare = normal_reference(name).rpartition(":")[0]
-        loaded = [model.model for model in client.running() if normal_reference(model.model).rpartition(":")[0] == bare]
-        return bool(loaded) and client.unload([name, *loaded]) > 0
+        held = client.find(name)
+        loaded = [entry.model for entry in client.running() if _is_of(entry.model, name, held)]
+        return bool(loaded) and client.unload([*([held.id] if held else []), name, *loaded]) > 0
 
     def _resolved(self, model: DmrModel, *, held: bool, verify: str = "") -> Resolved:
         unread = "its layers were proven when they were pulled; the runner gives no way to read them again."
@@ -120,14 +119,14 @@ class DockerModelRunner:
 
     def inventory(self) -> list[HeldModel]:
         client = self._client()
-        loaded = {normal_reference(model.model).rpartition(":")[0] for model in client.running()}
+        loaded = [entry.model for entry in client.running()]
         return [
             HeldModel(
                 normal_reference(model.tags[0]) if model.tags else model.id,
                 model.id,
                 model.size,
                 {key: value for key, value in model.config.items() if key != "gguf"},
-                any(normal_reference(tag).rpartition(":")[0] in loaded for tag in model.tags),
+                any(_is_of(entry, tag, model) for entry in loaded for tag in (*model.tags, model.id)),
             )
             for model in client.models()
         ]
@@ -146,6 +145,20 @@ class DockerModelRunner:
                 raise
         repository, _colon, tag = name[len(_FROM_A_HUB) :].partition(":")
         return described_for_program(repository, tag, self._options, render)
+
+
+def _is_of(loaded: str, name: str, held: DmrModel | None) -> bool:
+    """Whether what is in memory may be of that name: it is told as it was asked for, by any of its names or its id.
+
+    A name can be told without its tag, and would then mean the tag latest.
+    """
+    if held and held.is_called(loaded):
+        return True
+    return not loaded.startswith("sha256:") and _repository(loaded) == _repository(name)
+
+
+def _repository(name: str) -> str:
+    return normal_reference(name).rpartition(":")[0]
 
 
 def _capabilities(model: DmrModel, render: Render) -> dict[str, t.Any]:

@@ -3,16 +3,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import signal
-import subprocess
 import typing as t
 
 from .._api.background import Background
+from .._api.bounded_command import run
 from .._core.diagnosis_summary import Answer
 from .._core.errors import LlmError
+
+# Seconds that a tool may take to end when it is told to.
+GRACE = 0.1
 
 
 class Asked:
@@ -40,28 +40,14 @@ def _answer(question: t.Callable[[], t.Any]) -> Answer:
         return Answer(error=f"{type(failure).__name__}: {failure}")
 
 
-def said_by(command: str, *arguments: str, seconds: float) -> str | None:
-    """What a tool prints; None without the tool. Raises `supervisor_failed` for one that hangs or fails."""
+def said_by(command: str, *arguments: str, until: float) -> str:
+    """What a tool prints until `until` (of time.monotonic); raises `supervisor_failed` for one that hangs or fails."""
     path = shutil.which(command)
     if not path:
-        return None
-    tool = subprocess.Popen(
-        [path, *arguments],
-        text=True,
-        errors="replace",
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-    try:
-        said, complaint = tool.communicate(timeout=max(0.1, seconds))
-    except subprocess.TimeoutExpired:
-        # It is not waited for: one that hangs in the kernel does not even end when it is killed.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(tool.pid, signal.SIGKILL)
-        raise LlmError("supervisor_failed", f"{command} did not return within {seconds:.0f} s") from None
-    if tool.returncode:
-        first = (complaint.strip().splitlines() or ["it did not say why"])[0]
-        raise LlmError("supervisor_failed", f"{command} failed: {first}")
-    return said
+        raise LlmError("supervisor_failed", f"there is no {command}")
+    done = run([path, *arguments], until=until, grace=GRACE)
+    if done.late:
+        raise LlmError("supervisor_failed", f"{command} did not return in time")
+    if done.status:
+        raise LlmError("supervisor_failed", f"{command} failed: {(done.error.strip().splitlines() or ['?'])[0]}")
+    return done.out

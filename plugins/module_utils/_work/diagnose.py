@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import socket
 import time
 import typing as t
@@ -70,15 +72,13 @@ class DiagnosisTask:
         """All values that must not be shown, by the secrets files and by what runs; raises for a file it cannot read."""
         found: set[str] = set()
         names: set[str] = set()
-        folder = Path(self._layout.secrets)
-        for path in sorted(folder.glob("*.env")) if folder.is_dir() else ():
-            for name, value in parse_environment(path.read_text(encoding="utf-8", errors="replace")).items():
+        for text in _texts(Path(self._layout.secrets)):
+            for name, value in parse_environment(text).items():
                 names.add(name)
-                # A value can be made of several lines or words, and a log has one of them.
+                # A value can be made of several lines, and a log has one of them.
                 found |= {value, *value.splitlines()}
-        folder = Path(self._layout.environments)
-        for path in sorted(folder.glob("*.env")) if folder.is_dir() else ():
-            found |= secrets_in_variables(parse_environment(path.read_text(encoding="utf-8", errors="replace")))
+        for text in _texts(Path(self._layout.environments)):
+            found |= secrets_in_variables(parse_environment(text))
         ours = {pid for process in members.values() for pid in process.members}
         for pid in keeper.pids():
             words = keeper.read_proc(pid, "cmdline").decode("utf-8", "replace").rstrip("\0").split("\0")
@@ -86,6 +86,14 @@ class DiagnosisTask:
                 found |= secrets_in_words(words)
                 found |= secrets_in_variables(processes.environment_of(pid) or {}, names)
         return found
+
+
+def _texts(folder: Path) -> t.Iterator[str]:
+    """All environment files of a folder; raises where any of them cannot be read."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(".env"):
+                yield (folder / name).read_text(encoding="utf-8", errors="replace")
 
 
 def _known_members(asked: t.Mapping[str, Asked], deadline: float) -> dict[str, Process]:

@@ -118,7 +118,8 @@ class HostParts:
         return [*found, *nobody]
 
     def gpu(self) -> dict[str, t.Any]:
-        tools = [tool for tool in _GPU_TOOLS if shutil.which(tool)]
+        path = os.pathsep.join([os.environ.get("PATH", ""), *gpu.PLACES])
+        tools = [tool for tool in _GPU_TOOLS if shutil.which(tool, path=path)]
         devices = [f"/dev/{name}" for name in _DEVICES if Path(f"/dev/{name}").exists()]
         cards = gpu.gpus()
         driver = (read_text(Path("/proc/driver/nvidia/version")) or "").splitlines()

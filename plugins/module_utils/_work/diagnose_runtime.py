@@ -6,11 +6,10 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import time
 import typing as t
 from pathlib import Path
 
-from .._core.diagnosis_summary import Answer, size
+from .._core.diagnosis_summary import ODD_STATES, Answer, size
 from .._core.errors import LlmError
 from .._core.generation import ACTIVE, Generation
 from .._core.journal import parse, transactions
@@ -23,7 +22,7 @@ from .._host import keeper, processes
 from .._host.durable import read_link, read_text
 from .._host.supervisors import choose
 from .._host.systemd import CGROUP_ROOTS
-from .asked import said_by
+from .asked import GRACE, said_by
 from .runtime_place import place_of, settings_of
 
 Question = t.Callable[[], t.Any]
@@ -44,7 +43,8 @@ class RuntimeParts:
         self.name = name
         self._layout = layout
         self._lines = lines
-        self._deadline = deadline
+        # So that what a tool did not do is still told.
+        self._until = deadline - 2 * GRACE - 0.1
 
     def questions(self, process: t.Callable[[], Answer], vram: t.Callable[[], Answer]) -> dict[str, Question]:
         return {
@@ -145,8 +145,8 @@ class RuntimeParts:
         supervisor = self._supervisor()
         if supervisor.name == "systemd":
             words = ["--unit", unit_name(self.name), "--lines", str(self._lines), "--output", "short-iso"]
-            text = said_by("journalctl", "--quiet", "--no-pager", *words, seconds=self._left())
-            found.append({"source": f"journal of {unit_name(self.name)}", "lines": (text or "").splitlines()})
+            text = said_by("journalctl", "--quiet", "--no-pager", *words, until=self._until)
+            found.append({"source": f"journal of {unit_name(self.name)}", "lines": text.splitlines()})
         path = Path(self._layout.log_file(self.name))
         if path.exists() or supervisor.name == "process":
             found.append({"source": str(path), "lines": _tail(path, self._lines)})
@@ -154,7 +154,7 @@ class RuntimeParts:
 
     def _unit(self) -> tuple[list[tuple[str, str]], list[tuple[str, list[str]]]]:
         unit = unit_name(self.name)
-        told = said_by("systemctl", "show", unit, f"--property={','.join(_PROPERTIES)}", seconds=self._left()) or ""
+        told = said_by("systemctl", "show", unit, f"--property={','.join(_PROPERTIES)}", until=self._until)
         seen = dict(line.partition("=")[::2] for line in told.splitlines())
         state = [("unit", unit)] + [(name, _figure(name, seen[name])) for name in _PROPERTIES if seen.get(name)]
         paths = [self._layout.unit_file(self.name), *seen.get("DropInPaths", "").split()]
@@ -204,10 +204,6 @@ class RuntimeParts:
                 unreadable.append(path.name)
         return sorted(found, key=lambda generation: -generation.number), sorted(unreadable)
 
-    def _left(self) -> float:
-        """Seconds for a tool, so that what it did not do is still told."""
-        return max(0.2, self._deadline - time.monotonic() - 0.3)
-
 
 def _value(answer: Answer) -> Process:
     if answer.error:
@@ -230,7 +226,7 @@ def _told(entry: keeper.Entry, vram: int | None) -> dict[str, t.Any]:
     threads = next((line.split()[1] for line in status.splitlines() if line.startswith("Threads:")), None)
     return {
         "pid": entry.pid,
-        "state": "Z zombie" if entry.state == "Z" else entry.state,
+        "state": ODD_STATES.get(entry.state, entry.state),
         "memory_bytes": processes.resident(entry.pid),
         "vram_bytes": vram,
         "threads": threads,
@@ -315,12 +311,15 @@ def _limits_of_group(controllers: str, group: str) -> list[tuple[str, str]]:
     found = []
     path = group.rstrip("/")
     while True:
-        for root in roots:
-            for name in names:
-                text = read_text(Path(f"{root}{path}/{name}"))
-                value = _bound(name, text or "")
-                if value:
-                    found.append((f"{path or '/'} {name}", value))
+        here = [
+            (f"{path or '/'} {name}", value)
+            for root in roots
+            for name in names
+            for value in (_bound(name, read_text(Path(f"{root}{path}/{name}")) or ""),)
+            if value
+        ]
+        # How much a group above uses matters where it is bounded.
+        found += here if path == group.rstrip("/") or len(here) > 1 else []
         if not path:
             return found
         path = path.rpartition("/")[0]

@@ -8,6 +8,7 @@ else runs (`external`) is started and ended here as a user would.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -35,15 +36,6 @@ Run = t.Callable[..., dict[str, t.Any]]
 GOOD, OTHER, WRONG = "good", "other", "wrong"
 
 
-class Lie(t.NamedTuple):
-    """Something that somebody else did to a runtime, and words of the reason that its status must give for it."""
-
-    tell: t.Callable[[], None]
-    words: tuple[str, ...]
-    # A request that goes wrong for it.
-    name: str = "chat"
-
-
 def until(done: t.Callable[[], t.Any], what: str, seconds: float = 15.0) -> None:
     deadline = time.monotonic() + seconds
     while not done():
@@ -62,6 +54,9 @@ class Host:
     # With them it can be put to sleep.
     sleeping: t.ClassVar[dict[str, t.Any]] = {}
     tells_context = True
+    # What somebody else may do so that other bytes, or none, are under a served name: the method that does it, and words
+    # of the reasons that its status gives then.
+    lies: t.ClassVar[dict[str, tuple[str, ...]]] = {"restart_with_another_model": ("other", "values of no generation")}
 
     def __init__(self, prefix: Path, port: int, run: Run, stack: contextlib.ExitStack) -> None:
         self.prefix, self.port, self.run, self.stack = prefix, port, run, stack
@@ -136,10 +131,6 @@ class Host:
     def come_back(self) -> None:
         """Somebody starts it again, where it is nobody's task here."""
 
-    def lies(self) -> list[Lie]:
-        """Ways to have other bytes, or none, under a served name."""
-        return [Lie(self.restart_with_another_model, ("other",))]
-
     def restart_with_another_model(self) -> None:
         """Its environment is edited by hand, and it is started anew."""
         path = self.prefix / "etc/llm/runtimes/chat.env"
@@ -172,7 +163,10 @@ class InLlamaCpp(Host):
 
 
 class InLlamaCppPython(InLlamaCpp):
+    """It tells neither its model nor its context."""
+
     engine = "llama_cpp_python"
+    lies: t.ClassVar[dict[str, tuple[str, ...]]] = {"restart_with_another_model": ("values of no generation",)}
     names = ("chat",)
     options: t.ClassVar[dict[str, t.Any]] = {"n_threads": 1}
     sleeping: t.ClassVar[dict[str, t.Any]] = {}
@@ -255,7 +249,14 @@ class SomebodyElses(Resident):
 
 
 class InOllama(Resident):
+    """The keeper's daemon, on a folder of models that another one filled."""
+
     engine = "ollama"
+    lies: t.ClassVar[dict[str, tuple[str, ...]]] = {
+        "move_the_names": ("the name chat stands for other bytes", "stale weights: chat"),
+        "unload": ("it sleeps",),
+        "forget_the_name": ("it serves gpt, not chat",),
+    }
 
     def prepare(self) -> None:
         self.kept = self.folder / "models"
@@ -288,8 +289,7 @@ class InOllama(Resident):
     def own(self) -> t.Any:
         if not self.up_at_all():
             return None
-        loaded = [(entry["name"], entry["digest"]) for entry in self.ask("GET", "/api/ps")["models"]]
-        return sorted((tag["name"], tag["digest"]) for tag in self.ask("GET", "/api/tags")["models"]), loaded
+        return sorted((tag["name"], tag["digest"]) for tag in self.ask("GET", "/api/tags")["models"]), self.loaded()
 
     def up_at_all(self) -> bool:
         try:
@@ -307,20 +307,28 @@ class InOllama(Resident):
     def called(self) -> set[str]:
         return {Path(path).name for path in self._manifests() if "/library/" in path}
 
-    def lies(self) -> list[Lie]:
-        return [
-            Lie(self.move_the_names, ("the name chat stands for other bytes", "stale weights: chat")),
-            Lie(self.unload, ("it sleeps",)),
-            Lie(self.forget_the_name, ("it serves gpt, not chat",)),
-        ]
+    def loaded(self) -> list[tuple[str, str]]:
+        return [(entry["name"], entry["digest"]) for entry in self.ask("GET", "/api/ps")["models"]]
+
+    def create_and_forget(self, name: str) -> None:
+        """A model of somebody else, which was used and deleted."""
+        data = gguf(sentence_of(name), name)
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        requests.post(f"http://127.0.0.1:{self.port}/api/blobs/{digest}", data=data, timeout=10)
+        self.ask("POST", "/api/create", model=name, files={"model.gguf": digest}, stream=False)
+        self.ask("POST", "/api/generate", model=name, keep_alive=-1)
+        self.ask("DELETE", "/api/delete", model=name)
+
+    def pull_by_hand(self, name: str) -> None:
+        said = self.ask("POST", "/api/pull", model=f"{self.registry.place}/acme/{name}", insecure=True, stream=False)
+        assert said["status"] == "success"
 
     def move_the_names(self) -> None:
         """Afterwards `ps` lists one twice: with the bytes of before, and with what it stands for now."""
         for name in self.names:
             self.ask("POST", "/api/copy", source=f"{self.registry.place}/acme/{OTHER}", destination=name)
         assert self.says("chat") == OTHER
-        loaded = [entry for entry in self.ask("GET", "/api/ps")["models"] if entry["name"] == "chat:latest"]
-        assert len({entry["digest"] for entry in loaded}) == 2
+        assert len({digest for name, digest in self.loaded() if name == "chat:latest"}) == 2
 
     def unload(self) -> None:
         self.ask("POST", "/api/generate", model="chat", keep_alive=0)
@@ -351,6 +359,11 @@ class InSomebodysOllama(SomebodyElses, InOllama):
 
 class InDockerModelRunner(Resident):
     engine = "docker_model_runner"
+    lies: t.ClassVar[dict[str, tuple[str, ...]]] = {
+        "move_the_name": ("the name chat means",),
+        "unload": ("it sleeps",),
+        "forget_the_name": ("not gpt",),
+    }
     more: t.ClassVar[dict[str, t.Any]] = {"allow_unauthenticated": True}
 
     def prepare(self) -> None:
@@ -391,12 +404,8 @@ class InDockerModelRunner(Resident):
         tags = [tag for tags in self._tags().values() for tag in tags]
         return {tag.rpartition("/")[2].partition(":")[0] for tag in tags if tag.startswith("docker.io/ai/")}
 
-    def lies(self) -> list[Lie]:
-        return [
-            Lie(self.move_the_name, ("the name chat means",)),
-            Lie(lambda: self.ask("POST", "/engines/unload", all=True), ("it sleeps",)),
-            Lie(self.forget_the_name, ("not gpt",), "gpt"),
-        ]
+    def unload(self) -> None:
+        self.ask("POST", "/engines/unload", all=True)
 
     def move_the_name(self) -> None:
         self.ask("POST", f"/models/acme/{OTHER}/tag?repo=ai/chat&tag=latest")
@@ -424,6 +433,11 @@ class InSomebodysDockerModelRunner(SomebodyElses, InDockerModelRunner):
 class InLmStudio(SomebodyElses):
     engine = "lm_studio"
     names = ("chat",)
+    lies: t.ClassVar[dict[str, tuple[str, ...]]] = {
+        "unload": ("it sleeps",),
+        "move_the_name": ("the name chat means acme/other",),
+        "load_again": ("is in memory 2 times",),
+    }
 
     def prepare(self) -> None:
         self.home = self.folder / "home"
@@ -456,13 +470,6 @@ class InLmStudio(SomebodyElses):
 
     def called(self) -> set[str]:
         return set(self._instances())
-
-    def lies(self) -> list[Lie]:
-        return [
-            Lie(self.unload, ("it sleeps",)),
-            Lie(self.move_the_name, ("the name chat means acme/other",)),
-            Lie(self.load_again, ("is in memory 2 times",)),
-        ]
 
     def unload(self) -> None:
         self.ask("POST", "/api/v1/models/unload", instance_id="chat")

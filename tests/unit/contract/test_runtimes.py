@@ -10,8 +10,9 @@ from pathlib import Path
 
 import psutil
 import pytest
+from ansible_collections.llmops.fleet.plugins.module_utils._engines.ollama import Ollama
 from ansible_collections.llmops.fleet.plugins.module_utils._engines.registry import ENGINES
-from contract.runtimes import GOOD, HOSTS, OTHER, WRONG, Host, Resident, Run, until
+from contract.runtimes import GOOD, HOSTS, OTHER, WRONG, Host, InOllama, Resident, Run, until
 from reciter import sentence_of
 
 # What users were promised of a status.
@@ -21,16 +22,32 @@ PROMISED = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=sorted(HOSTS))
-def host(request: pytest.FixtureRequest, prefix: Path, free_port: int, run_module: Run) -> t.Iterator[Host]:
+@contextlib.contextmanager
+def host_of(kind: str, prefix: Path, port: int, run: Run) -> t.Iterator[Host]:
     with contextlib.ExitStack() as stack:
-        made = HOSTS[request.param](prefix, free_port, run_module, stack)
+        made = HOSTS[kind](prefix, port, run, stack)
         try:
             yield made
         finally:
             made.runtime(state="absent")
         left = [process for process in psutil.process_iter(["cmdline"]) if _is_of(process, prefix)]
         assert not left or made.supervisor == "external", left
+
+
+@pytest.fixture(params=sorted(HOSTS))
+def host(request: pytest.FixtureRequest, prefix: Path, free_port: int, run_module: Run) -> t.Iterator[Host]:
+    with host_of(request.param, prefix, free_port, run_module) as made:
+        yield made
+
+
+@pytest.fixture(params=["ollama", "ollama, external"])
+def ollama(
+    request: pytest.FixtureRequest, prefix: Path, free_port: int, run_module: Run, monkeypatch: pytest.MonkeyPatch
+) -> t.Iterator[InOllama]:
+    monkeypatch.setattr(Ollama, "last_try", 0.6)
+    with host_of(request.param, prefix, free_port, run_module) as made:
+        assert isinstance(made, InOllama)
+        yield made
 
 
 def _is_of(process: psutil.Process, prefix: Path) -> bool:
@@ -44,6 +61,11 @@ def files(prefix: Path) -> set[tuple[str, int]]:
         for path in prefix.rglob("*")
         if path.is_file() and "/log/" not in str(path) and path.suffix not in (".pyc", ".lock")
     }
+
+
+def failure(result: dict[str, t.Any]) -> str:
+    """What a task failed with; empty where it did not."""
+    return str(result["msg"]) if result.get("failed") else ""
 
 
 def alive(processes: t.Iterable[psutil.Process]) -> list[psutil.Process]:
@@ -74,7 +96,7 @@ def test_the_twelve_steps(host: Host) -> None:
         foreseen = host.runtime(check=True, **params)
         assert (files(host.prefix), host.own()) == before, "check mode changed something"
         real = host.runtime(**params)
-        assert not real.get("failed"), (params, real)
+        assert not failure(real)
         assert real["changed"] is changes, (params, real)
         assert (foreseen["changed"], foreseen.get("diff")) == (real["changed"], real.get("diff")), params
         if params.get("state") == "stopped":
@@ -124,7 +146,7 @@ def test_it_serves_as_many_names_as_it_can(host: Host) -> None:
         return
     host.runtime(**host.first)
     renamed = host.runtime(served_names=["gpt", "third"])
-    assert not renamed.get("failed"), renamed
+    assert not failure(renamed)
     assert renamed["runtime"]["served_names"] == ["gpt", "third"]
     assert (host.says("gpt"), host.says("third")) == (GOOD, GOOD)
     if isinstance(host, Resident):
@@ -179,16 +201,15 @@ def test_an_engine_that_dies_is_told_and_healed_and_leaves_nothing(host: Host) -
         until(lambda: host.status()["pid"], "its keeper did not start it again")
         assert not alive(members)
     healed = host.runtime()
-    assert not healed.get("failed"), healed
+    assert not failure(healed)
     assert healed["changed"] or host.supervisor == "process"
     assert healed["runtime"]["status"] == "online"
     assert host.answers() == dict.fromkeys(host.names, GOOD)
     assert host.runtime()["changed"] is False
 
 
+@pytest.mark.parametrize("host", [kind for kind in sorted(HOSTS) if HOSTS[kind].supervisor == "process"], indirect=True)
 def test_an_engine_whose_keeper_dies_too_is_told_and_healed_and_leaves_nothing(host: Host) -> None:
-    if host.supervisor == "external":
-        pytest.skip("nobody of ours keeps it")
     host.runtime(**host.first)
     members = host.members()
     keeper = members[0].parent()
@@ -205,22 +226,20 @@ def test_an_engine_whose_keeper_dies_too_is_told_and_healed_and_leaves_nothing(h
     assert host.answers() == dict.fromkeys(host.names, GOOD)
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_other_bytes_under_its_name_are_told_and_mended(host: Host, number: int) -> None:
-    lies = host.lies()
-    if number >= len(lies):
-        pytest.skip("there are no more ways")
-    lie = lies[number]
+@pytest.mark.parametrize(
+    ("host", "lie"), [(kind, lie) for kind in sorted(HOSTS) for lie in HOSTS[kind].lies], indirect=["host"]
+)
+def test_other_bytes_under_its_name_are_told_and_mended(host: Host, lie: str) -> None:
     host.runtime(**host.first)
     assert host.status()["status"] == "online"
-    lie.tell()
+    getattr(host, lie)()
     status = host.status()
     assert status["status"] == "degraded", status
     said = "; ".join(status["reasons"])
-    assert all(words in said for words in lie.words), said
+    assert all(words in said for words in host.lies[lie]), said
     foreseen = host.runtime(check=True)
     mended = host.runtime()
-    assert not mended.get("failed"), mended
+    assert not failure(mended)
     assert (foreseen["changed"], mended["changed"]) == (True, True)
     assert (mended["runtime"]["status"], mended["runtime"]["reasons"]) == ("online", [])
     assert host.answers() == dict.fromkeys(host.names, GOOD)
@@ -243,14 +262,14 @@ def test_it_sleeps_and_wakes_where_it_can(host: Host) -> None:
         foreseen = host.runtime(state="sleeping", sleep_level=level, check=True)
         assert (files(host.prefix), host.own()) == before
         slept = host.runtime(state="sleeping", sleep_level=level)
-        assert not slept.get("failed"), slept
+        assert not failure(slept)
         assert (foreseen["changed"], foreseen["diff"]) == (slept["changed"], slept["diff"])
         assert (slept["changed"], slept["runtime"]["phase"]) == (True, "sleeping")
         assert host.status()["reasons"] == ["it sleeps"]
         assert host.runtime(state="sleeping", sleep_level=level)["changed"] is False
         assert host.runtime(check=True)["changed"] is True
         woken = host.runtime()
-        assert not woken.get("failed"), woken
+        assert not failure(woken)
         assert (woken["changed"], woken["runtime"]["status"], woken["reply"]) == (True, "online", sentence_of(GOOD))
     assert host.answers() == dict.fromkeys(host.names, GOOD)
 
@@ -262,9 +281,94 @@ def test_one_that_stays_up_can_be_up_without_a_model(host: Host) -> None:
         assert tried["reason"] == "runtime_missing"
         assert "model" in tried["msg"]
         return
-    assert not tried.get("failed"), tried
+    assert not failure(tried)
     assert (tried["runtime"]["status"], tried["runtime"]["model"]) == ("online", None), tried
     assert host.runtime(**bare)["changed"] is False
     with_one = host.runtime(model=GOOD)
     assert (with_one["changed"], with_one["reply"]) == (True, sentence_of(GOOD)), with_one
     assert host.answers() == dict.fromkeys(host.names, GOOD)
+
+
+# --- what bit with Ollama ---
+
+
+def test_a_model_that_is_pulled_anew_behind_its_runtime_serves_when_that_is_asked(ollama: InOllama) -> None:
+    """Its served names are names of their own: they go on meaning the bytes that were proven."""
+    ollama.runtime(**ollama.first)
+    ollama.publish(GOOD, "moved")
+    ollama.pull_by_hand(GOOD)
+    assert ollama.status()["status"] == "online"
+    assert ollama.answers() == dict.fromkeys(ollama.names, GOOD)
+    assert ollama.runtime()["changed"] is False
+    ollama.bring(good=ollama.offer(GOOD, f"http://127.0.0.1:{ollama.port}", refresh=True))
+    foreseen = ollama.runtime(check=True)
+    moved = ollama.runtime()
+    assert not failure(moved)
+    assert (foreseen["changed"], foreseen["diff"]) == (moved["changed"], moved["diff"])
+    assert moved["changed"]
+    assert (moved["reply"], moved["generation"]) == (sentence_of("moved"), 2)
+    assert ollama.answers() == dict.fromkeys(ollama.names, "moved")
+    assert len(ollama.loaded()) == 1
+
+
+def test_stale_weights_under_the_models_own_name_are_told_and_mended(ollama: InOllama) -> None:
+    """No name stands for them any more, so that only the end of the process takes them out of memory."""
+    own = f"{ollama.registry.place}/acme/{GOOD}"
+    ollama.names = (own,)
+    ollama.runtime(**ollama.first)
+    ollama.publish(GOOD, "moved")
+    ollama.pull_by_hand(GOOD)
+    assert ollama.says(own) == "moved"
+    names = [name for name, _digest in ollama.loaded()]
+    assert names == [f"{own}:latest"] * 2
+    status = ollama.status()
+    assert status["status"] == "degraded"
+    assert "stale weights" in "; ".join(status["reasons"])
+    # The bytes that were installed are on the disk no more, and others are not taken for them.
+    refused = ollama.runtime()
+    assert ("stale weights" if ollama.supervisor == "external" else "other bytes") in failure(refused)
+    ollama.bring(good=ollama.offer(GOOD, f"http://127.0.0.1:{ollama.port}", refresh=True))
+    mended = ollama.runtime()
+    if ollama.supervisor == "external":
+        assert "stale weights" in failure(mended)
+        ollama.end(ollama.process)
+        ollama.come_back()
+        mended = ollama.runtime()
+    assert not failure(mended)
+    assert mended["runtime"]["status"] == "online"
+    assert ollama.says(own) == "moved"
+    assert len(ollama.loaded()) == 1
+
+
+def test_a_deleted_model_that_stays_in_memory_is_told(ollama: InOllama) -> None:
+    ollama.runtime(**ollama.first)
+    ollama.ask("POST", "/api/generate", model=f"{ollama.registry.place}/acme/{OTHER}", keep_alive=-1)
+    ollama.ask("DELETE", "/api/delete", model=f"{ollama.registry.place}/acme/{OTHER}")
+    assert len(ollama.loaded()) == 2
+    status = ollama.status()
+    assert status["status"] == "degraded"
+    assert "is in memory and was deleted" in status["reasons"][0]
+    mended = ollama.runtime()
+    if ollama.supervisor == "external":
+        assert "stale weights" in failure(mended)
+        ollama.end(ollama.process)
+        ollama.come_back()
+        mended = ollama.runtime()
+    assert not failure(mended)
+    assert mended["changed"]
+    assert [name for name, _digest in ollama.loaded()] == ["chat:latest"]
+    assert ollama.answers() == dict.fromkeys(ollama.names, GOOD)
+
+
+def test_a_deleted_model_that_stays_in_memory_keeps_nobody_from_a_switch(ollama: InOllama) -> None:
+    ollama.runtime(**ollama.first)
+    ollama.create_and_forget("theirs")
+    assert len(ollama.loaded()) == 2
+    switched = ollama.runtime(model=OTHER)
+    if ollama.supervisor == "external":
+        assert "stale weights" in failure(switched)
+        assert ollama.answers() == dict.fromkeys(ollama.names, GOOD)
+        return
+    assert not failure(switched)
+    assert ollama.answers() == dict.fromkeys(ollama.names, OTHER)
+    assert len(ollama.loaded()) == 1

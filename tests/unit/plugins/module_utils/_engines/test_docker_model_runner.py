@@ -443,16 +443,36 @@ def test_a_deleted_model_that_cannot_be_reached_is_told(host: Host) -> None:
 
 def test_weights_that_are_not_those_of_the_name_are_told(host: Host) -> None:
     settings = host.settings("beta")
-    # Loaded by the name while that meant alpha.
+    # Loaded by the name while that meant alpha, which somebody moves then.
     host.ask("POST", "/models/alpha/tag?repo=chat&tag=latest")
-    host.ask("POST", "/v1/chat/completions", {"model": "chat"})
-    ENGINE.load(host.endpoint, settings, 10)
-    assert sorted(host.running) == ["chat", host.digest["beta"]]
+    for name in ("chat", host.digest["beta"]):
+        host.ask("POST", "/v1/chat/completions", {"model": name})
+    host.ask("POST", "/models/beta/tag?repo=chat&tag=latest")
     assert ENGINE.served(host.endpoint, settings).faults == (
         f"2 models are in memory under names of {BETA}: one has other weights",
     )
     ENGINE.release(host.endpoint, host.settings("alpha"), {"chat"})
     assert ENGINE.served(host.endpoint, settings).faults == ()
+
+
+def test_what_was_loaded_by_a_name_goes_before_the_name_moves(host: Host) -> None:
+    """Afterwards it would be taken for the model that has the name then."""
+    host.ask("POST", "/models/alpha/tag?repo=chat&tag=latest")
+    host.ask("POST", "/v1/chat/completions", {"model": "chat"})
+    ENGINE.load(host.endpoint, host.settings("beta"), 10)
+    assert host.running == [host.digest["beta"]]
+    assert ENGINE.served(host.endpoint, host.settings("beta")).faults == ()
+
+
+def test_what_was_loaded_by_a_name_is_waited_for_no_longer_than_told(host: Host) -> None:
+    host.ask("POST", "/models/alpha/tag?repo=chat&tag=latest")
+    host.ask("POST", "/v1/chat/completions", {"model": "chat"})
+    with host.runner.engine.loaded[host.digest["alpha"]].used():
+        failure = failure_of(lambda: ENGINE.load(host.endpoint, host.settings("beta"), 1))
+    assert failure.reason == "timeout"
+    assert "in use all the time" in failure.what
+    # The name goes on meaning what it meant.
+    assert "docker.io/ai/chat:latest" in host.tags[host.digest["alpha"]]
 
 
 def test_a_lost_configuration_is_seen_and_mended(host: Host) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import requests
+from ansible_collections.llmops.fleet.plugins.module_utils._core.ports import SourceOptions
+from ansible_collections.llmops.fleet.plugins.module_utils._sources.docker_model_runner import DockerModelRunner
 from docker_model_runner import Runner
 
 from .conftest import weights
@@ -115,9 +117,26 @@ def test_only_our_name_goes_where_others_share_the_model(model: Run, runner: Run
     assert held(runner) == {identity: ["docker.io/theirs/own:v1"]}
 
 
-def test_a_loaded_model_leaves_memory_first(model: Run, runner: Runner, params: dict[str, t.Any]) -> None:
-    model(**params)
-    load(runner)
+def test_what_is_loaded_is_told_by_whatever_it_was_asked_for(
+    model: Run, runner: Runner, params: dict[str, t.Any], tmp_path: Path
+) -> None:
+    """A runtime loads a model by its digest, and clients ask for it by a served name."""
+    first = model(**params)["models"][0]["revision"]
+    runner.publish("acme/other", {"model.gguf": weights("other")})
+    other = model(**{**params, "model": "acme/other"}, prefix=str(tmp_path / "others"))["models"][0]["revision"]
+    source = DockerModelRunner(SourceOptions(endpoint=runner.url))
+    requests.post(f"{runner.url}/models/{NAME}/tag?repo=ai/chat&tag=v1", timeout=5)
+    for asked in (first, "ai/chat:v1", NAME):
+        load(runner, asked)
+        assert {entry.revision: entry.loaded for entry in source.inventory()} == {first: True, other: False}
+        requests.post(f"{runner.url}/engines/unload", json={"all": True}, timeout=5)
+
+
+@pytest.mark.parametrize("asked", [NAME, "ai/chat:v1", ""])
+def test_a_loaded_model_leaves_memory_first(model: Run, runner: Runner, params: dict[str, t.Any], asked: str) -> None:
+    identity = model(**params)["models"][0]["revision"]
+    requests.post(f"{runner.url}/models/{NAME}/tag?repo=ai/chat&tag=v1", timeout=5)
+    load(runner, asked or identity)
     runner.publish(NAME, {"model.gguf": weights("second")})
     result = model(**params, refresh=True)
     assert "was unloaded" in result["notes"][0]
