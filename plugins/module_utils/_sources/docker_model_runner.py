@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import typing as t
 
+from .._api.address import shown_address
 from .._api.docker_model_runner import DmrLine, DmrModel, DockerModelRunnerApi, normal_reference, spelled_reference
 from .._core.capabilities import Render, from_gguf
 from .._core.errors import LlmError
@@ -63,7 +64,7 @@ class DockerModelRunner:
                     f"{client.place} never looks up {name} again once it is there.",
                     remedy="Remove the model and pull it again, or leave refresh out.",
                 )
-            return Resolved("", (), {"endpoint": self._address})
+            return Resolved("", (), {"endpoint": shown_address(self._address)})
         offered = client.remote(name)
         if held and held.id == offered.id:
             return self._resolved(held, held=True, verify=request.verify)
@@ -110,7 +111,7 @@ class DockerModelRunner:
         return Resolved(
             model.id,
             (),
-            {"endpoint": self._address},
+            {"endpoint": shown_address(self._address)},
             held=held,
             declared_size=model.size or None,
             identity=model.id.partition(":")[2],

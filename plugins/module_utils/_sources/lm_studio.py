@@ -10,6 +10,7 @@ import typing as t
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from .._api.address import shown_address
 from .._api.lm_studio import LmModel, LmStudioApi
 from .._api.lm_studio_command import paths_of
 from .._core.capabilities import Render
@@ -81,7 +82,7 @@ class LmStudio:
         if request.refresh:
             raise LlmError("unsupported", "LM Studio tells no digest, so nothing shows whether a name has moved.")
         model = _find(self._client().models(), request)
-        return self._resolved(model, request) if model else Resolved("", (), {"endpoint": self._address})
+        return self._resolved(model, request) if model else Resolved("", (), {"endpoint": shown_address(self._address)})
 
     def fetch(
         self, request: ModelRequest, resolved: Resolved, missing: t.Sequence[FileEntry], workspace: Workspace
@@ -165,7 +166,7 @@ class LmStudio:
         )
 
     def _resolved(self, model: LmModel, request: ModelRequest) -> Resolved:
-        origin = {"endpoint": self._address, "key": model.key}
+        origin = {"endpoint": shown_address(self._address), "key": model.key}
         origin.update({key: request.details[key] for key in ("models_path", "executable") if key in request.details})
         revision = request.quantization.upper() or model.quantization or "present"
         notes = ("LM Studio tells no digest: its bytes were not proven.",) if request.verify == "always" else ()

@@ -8,6 +8,7 @@ import typing as t
 from dataclasses import replace
 from pathlib import Path
 
+from .._api.address import shown_address
 from .._api.local_file import sha256_of
 from .._api.ollama import OllamaApi, PullLine, Tag, full_name, normal_name, same_name
 from .._api.ollama_command import OllamaCommand
@@ -172,7 +173,7 @@ class Ollama:
         return tuple(wrong)
 
     def _origin(self, request: ModelRequest, record: InstalledModel | None, tag: Tag | None) -> dict[str, t.Any]:
-        origin: dict[str, t.Any] = {"endpoint": self._address}
+        origin: dict[str, t.Any] = {"endpoint": shown_address(self._address)}
         if request.details.get("executable"):
             origin["executable"] = request.details["executable"]
         # What was proven once holds for the very model that is there, not for one that was lost and comes again.
