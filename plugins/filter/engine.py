@@ -34,6 +34,8 @@ def engine_facts(name: str) -> dict[str, t.Any]:
         "executable": engine.executable,
         "default_port": engine.default_port,
         "write_execute_memory": engine.write_execute_memory,
+        "places_threads": engine.places_threads,
+        "reads_interfaces": engine.reads_interfaces,
         "options": dict(engine.option_types),
     }
 

@@ -108,7 +108,8 @@ class Engine(t.Protocol):
     """A program that serves models.
 
     `executable` is below the engine's folder. `option_types` has the options a user may set by name: `int`, `bool`,
-    `str` or `float`. `listens_everywhere`: whatever host it is told, and without a key. `sleep_levels` are the levels that `sleep` takes; empty where it cannot sleep.
+    `str` or `float`. Its unit must allow it to write memory and execute it (`write_execute_memory`), to set its
+    threads' scheduling (`places_threads`), to list network interfaces (`reads_interfaces`). `listens_everywhere`: whatever host it is told, and without a key. `sleep_levels` are the levels that `sleep` takes; empty where it cannot sleep.
     """
 
     name: str
@@ -117,6 +118,8 @@ class Engine(t.Protocol):
     api_key_variable: str
     option_types: t.Mapping[str, str]
     write_execute_memory: bool
+    places_threads: bool
+    reads_interfaces: bool
     resident: bool
     listens_everywhere: bool
     sleep_levels: tuple[int, ...]

@@ -13,6 +13,8 @@ class Resident:
 
     resident = True
     listens_everywhere = False
+    places_threads = False
+    reads_interfaces = False
     # Where an option says how many requests are worked on at once, and of which type the cache's numbers are.
     parallel_option = ""
     cache_option = ""

@@ -22,6 +22,8 @@ class SingleModel:
     name: str
     resident = False
     listens_everywhere = False
+    places_threads = False
+    reads_interfaces = False
     sleep_levels: tuple[int, ...] = ()
     meanings: t.ClassVar[Meanings] = ()
 

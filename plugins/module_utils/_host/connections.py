@@ -65,6 +65,10 @@ def held(pids: t.Iterable[int], inodes: t.Collection[int]) -> Held:
         for name in names:
             try:
                 target = os.readlink(f"{folder}/{name}")
+            except PermissionError:
+                # Root without the right to trace (a container) sees that there are descriptors, and not of what.
+                complete = False
+                break
             except OSError:
                 continue
             if target in wanted:

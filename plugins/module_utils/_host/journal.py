@@ -32,7 +32,7 @@ class Journal:
         """Begin a transaction; old ones beyond those that are kept go."""
         entries = self._entries()
         number = max((entry.transaction for entry in entries), default=0) + 1
-        make_folder(self._path.parent, Owner())
+        make_folder(self._path.parent, Owner(), 0o755)
         kept = journal.trimmed(entries)
         begun = journal.begin(
             number,
