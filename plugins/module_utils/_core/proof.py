@@ -47,6 +47,9 @@ _DIGEST_LETTERS = 12
 
 def fault_in_facts(served: Served, settings: Settings) -> str | None:
     """What the engine says of itself against what was asked; None when all of it agrees."""
+    if not settings.model_path:
+        # A program that stays up, and was asked to serve nothing yet.
+        return None
     missing = [name for name in settings.served_names if name not in served.names]
     if missing:
         return f"it serves {', '.join(served.names) or 'no name'}, not {', '.join(missing)}"

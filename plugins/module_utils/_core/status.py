@@ -129,6 +129,8 @@ def _faults(seen: Observation) -> t.Iterator[str]:
         yield f"it is restarting: {seen.process.detail}"
     if _sleeps(seen):
         yield "it sleeps"
+        # Meanwhile something else may answer under its names.
+        yield from seen.served.faults if seen.served else ()
     elif seen.health.state in (LOADING, DRAINING):
         yield "the model is loading" if seen.health.state == LOADING else "it is draining"
     elif seen.health.state == REFUSED:
@@ -143,7 +145,8 @@ def _faults(seen: Observation) -> t.Iterator[str]:
     if seen.fault:
         yield seen.fault
     if seen.generation and seen.running is not None and seen.running != seen.generation.number:
-        yield f"its process was started with generation {seen.running}, and generation {seen.generation.number} is active"
+        running = f"generation {seen.running}" if seen.running else "values of no generation"
+        yield f"its process was started with {running}, and generation {seen.generation.number} is active"
 
 
 def _warnings(seen: Observation) -> t.Iterator[str]:

@@ -253,8 +253,9 @@ def evict(record: Stranger, grace: float) -> str:
     warning = ""
     if record.unit:
         unit = _Unit.of(record.unit, record.unit_user)
-        if unit.restart not in ("", "no"):
+        if unit.restart not in ("", "no") and unit.main in {record.pid, *keeper.ancestors(record.pid, entries)}:
             return _stop_unit(record, unit, grace)
+        # What left the unit's own processes, as what was started over ssh does, is nobody's to start again.
         warning = "" if unit.restart else f"; its unit {unit.name} could not be asked and may start it again"
     victims = _victims(entry, entries)
     if victims & kept:

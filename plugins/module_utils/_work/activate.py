@@ -101,9 +101,10 @@ class Activation:
         endpoint = self._place.endpoint(self._engine, settings)
         self._timed("wake", lambda: self._engine.wake(endpoint, settings))
         started = time.time()
+        restarts = self._place.supervisor.process(self._place.name).restarts
         self._timed(
             journal.WAIT,
-            lambda: wait_healthy(self._place, self._engine, generation, started, self._patience.start),
+            lambda: wait_healthy(self._place, self._engine, generation, started, self._patience.start, restarts),
         )
         proven = self.prove(generation)
         self._place.generations.write(proven.generation)
@@ -170,11 +171,13 @@ class Activation:
     def _bring_up(self, generation: Generation, *, restart: bool, outgoing: Settings | None) -> Proven:
         place = self._place
         started = time.time()
+        # One that goes on may have been brought back by its supervisor long ago.
+        restarts = 0 if restart else place.supervisor.process(place.name).restarts
         if restart:
             self._do(journal.RESTART, lambda: place.supervisor.start(place.service))
         self._do(
             journal.WAIT,
-            lambda: wait_healthy(place, self._engine, generation, started, self._patience.start),
+            lambda: wait_healthy(place, self._engine, generation, started, self._patience.start, restarts),
         )
         if self._engine.resident:
             try:
@@ -184,7 +187,21 @@ class Activation:
                     raise
                 # What it will not let go of by asking goes with its process.
                 return self._bring_up(generation, restart=True, outgoing=None)
-        return self._do(journal.PROVE, lambda: prove(place, self._engine, generation, self._patience.proof))
+        try:
+            return self._do(journal.PROVE, lambda: prove(place, self._engine, generation, self._patience.proof))
+        except LlmError:
+            if restart or place.supervisor.name == "external" or not self._has_faults(generation):
+                raise
+        return self._bring_up(generation, restart=True, outgoing=None)
+
+    def _has_faults(self, generation: Generation) -> bool:
+        """Whether a program that stays up holds what it should not: that goes with its process."""
+        settings = settings_of(generation)
+        try:
+            served = self._engine.served(self._place.endpoint(self._engine, settings), settings)
+        except LlmError:
+            return False
+        return self._engine.resident and bool(served.faults)
 
     def _load(self, generation: Generation, outgoing: Settings | None) -> None:
         settings = settings_of(generation)
@@ -229,7 +246,7 @@ class Activation:
             remedy = " ".join(word for word in (after, failure.remedy) if word)
             details["rolled_back"] = True
         except (LlmError, OSError) as second:
-            remedy = f"Going back failed too: {second}"
+            remedy = " ".join(word for word in (failure.remedy, f"Going back failed too: {second}") if word)
         return LlmError(failure.reason, what, remedy=remedy, **details)
 
     def _go_back(self, candidate: Generation | None, previous: Generation | None, *, start: bool) -> None:

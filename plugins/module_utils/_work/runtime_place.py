@@ -97,8 +97,8 @@ class RuntimePlace:
         )
 
     def _running(self, generation: Generation | None, process: Process) -> int | None:
-        """The number of the generation that the process was started with, the active one first."""
-        if generation is None or not process.active or not process.pid:
+        """The number of the generation that the process was started with, the active one first; 0 where it is none."""
+        if generation is None or not process.active or not process.pid or self.supervisor.name == "external":
             return None
         variables = processes.environment_of(process.pid)
         if variables is None:
@@ -106,7 +106,8 @@ class RuntimePlace:
         for known in (generation, *self.generations.all()):
             if known.environment.items() <= variables.items():
                 return known.number
-        return None
+        # A program that wrote over its variables tells nothing.
+        return 0 if generation.environment.keys() <= variables.keys() else None
 
 
 def _told(stranger: strangers.Stranger) -> Stranger:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from .._core.engine import READY, SLEEPING
+from .._core.errors import LlmError
 from .._core.outcome import Difference, Outcome
 from .._core.status import STOPPED, phase
 from .._engines.registry import engine_named
@@ -66,5 +67,11 @@ def _release(subject: Subject, *, forget_names: bool) -> None:
     if not engine.resident or not (subject.place.supervisor.name == "external" or forget_names):
         return
     endpoint = subject.place.endpoint(engine, settings)
-    if engine.health(endpoint).state == READY:
+    if engine.health(endpoint).state != READY:
+        return
+    try:
         engine.release(endpoint, settings, () if forget_names else settings.served_names)
+    except LlmError:
+        # What a program of ours will not let go of goes with its process, which is ended next.
+        if subject.place.supervisor.name == "external":
+            raise

@@ -21,10 +21,13 @@ def loading_time(size_bytes: int, patience: float) -> float:
     return patience + size_bytes / _LOADING_RATE
 
 
-def wait_healthy(place: RuntimePlace, engine: Engine, generation: Generation, started: float, patience: float) -> None:
+def wait_healthy(
+    place: RuntimePlace, engine: Engine, generation: Generation, started: float, patience: float, restarts: int = 0
+) -> None:
     """Return when it is ready and its port is its own; raises what its log means, or `timeout` or `start_failed`.
 
-    `started` is when (seconds since the epoch), `patience` what a start may take besides the loading (seconds).
+    `started` is when (seconds since the epoch), `patience` what a start may take besides the loading (seconds),
+    `restarts` how often it had come back already when this began: only one more is a failure.
     """
     settings = settings_of(generation)
     endpoint = place.endpoint(engine, settings)
@@ -35,10 +38,10 @@ def wait_healthy(place: RuntimePlace, engine: Engine, generation: Generation, st
 
     def settled(seen: tuple[Process, Health]) -> bool:
         process, health = seen
-        return not process.active or process.restarts > 0 or health.state == READY
+        return not process.active or process.restarts > restarts or health.state == READY
 
     done, (process, health) = until(look, settled, deadline)
-    if done and process.active and not process.restarts:
+    if done and process.active and process.restarts <= restarts:
         stranger = holder_of(settings.port, process)
         if stranger:
             raise LlmError("port_in_use", f"port {settings.port} is held by {stranger}.")

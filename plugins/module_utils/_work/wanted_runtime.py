@@ -92,7 +92,8 @@ def _model(spec: RuntimeSpec, store: Store) -> InstalledModel:
             "model_missing",
             f"Runtime {spec.name}: the model {spec.model} is not in the store {store.path} (it has: {have}).",
         )
-    if not store.intact(model):
+    # What another program keeps is its own to miss.
+    if model.root and not store.intact(model):
         raise LlmError(
             "model_missing",
             f"Runtime {spec.name}: files of the model {spec.model} are missing in {model.folder}.",

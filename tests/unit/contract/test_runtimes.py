@@ -31,6 +31,10 @@ def host_of(kind: str, prefix: Path, port: int, run: Run) -> t.Iterator[Host]:
         finally:
             made.runtime(state="absent")
         left = [process for process in psutil.process_iter(["cmdline"]) if _is_of(process, prefix)]
+        for process in left:
+            # Those that are somebody else's, and those that should not be here.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.terminate()
         assert not left or made.supervisor == "external", left
 
 
