@@ -77,7 +77,7 @@ class Host:
             while not _is_well(port):
                 time.sleep(0.005)
             wall = time.monotonic() - started
-            engine.send_signal(signal.SIGTERM)
+            engine.kill()
         return wall
 
 

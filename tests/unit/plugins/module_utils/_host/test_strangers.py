@@ -217,7 +217,7 @@ def test_a_number_that_was_given_away_is_not_ended(start: Start) -> None:
     assert not _gone(process.pid)
 
 
-@pytest.mark.parametrize("pid", [1, os.getpid(), os.getppid()])
+@pytest.mark.parametrize("pid", [1, os.getpid(), os.getppid()], ids=["init", "ourselves", "our parent"])
 def test_nobody_is_evicted_that_we_stand_on(pid: int) -> None:
     with pytest.raises(LlmError) as failure:
         evict(_record(pid), 0)
