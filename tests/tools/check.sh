@@ -147,7 +147,7 @@ run_molecule() {
 
 molecule_scenarios() {
     prepare
-    packages podman=podman runc=runc conmon=conmon netavark=netavark aardvark-dns=aardvark-dns mmdebstrap=mmdebstrap \
+    packages podman=podman runc=runc conmon=conmon netavark=netavark aardvark-dns=aardvark-dns mmdebstrap=mmdebstrap tmux=tmux \
         ssh-keygen=openssh-client nft=nftables iptables=iptables
     as_root "$tools/image.sh" host >.cache/image-host.log 2>&1 || fail "the image of the test hosts could not be built: $(tail -n 1 .cache/image-host.log)"
     as_root "$tools/image.sh" newcomer >.cache/image-newcomer.log 2>&1 || fail "the newcomer's image could not be built: $(tail -n 1 .cache/image-newcomer.log)"
