@@ -3,8 +3,9 @@
 find_python() {
     local name path
     for name in python3.13 python3.12 python3.11 python3 python3.14; do
-        # A shim of a version manager can be there without the version: ask the interpreter itself where it is.
-        path=$("$name" -c 'import sys; print(sys.executable if sys.version_info >= (3, 11) else "")' 2>/dev/null) || continue
+        # A shim of a version manager can be there without the version: ask the interpreter itself where it is. That of
+        # an environment names the one it was made with: the environment may be the one that is to be made anew.
+        path=$("$name" -c 'import sys; print(sys._base_executable if sys.version_info >= (3, 11) else "")' 2>/dev/null) || continue
         if [ -n "$path" ]; then
             echo "$path"
             return 0
