@@ -183,7 +183,7 @@ def _status(host: Host, rounds: int) -> t.Iterator[Figure]:
         ours.append(wall)
         bare.append(module("llm_runtime_info", prefix=str(host.prefix / "bare"))[0])
     yield figure(f"status of {COUNT} runtimes", ours, bare, "the same of a bare host")
-    pid = next(each["pid"] for each in told if each["name"] == "r1")
+    (pid,) = (each["pid"] for each in told if each["name"] == "r1")
     os.kill(pid, signal.SIGSTOP)
     try:
         hanging = []

@@ -70,7 +70,7 @@ RUNTIME: dict[str, t.Any] = {
     "proof": {"type": "str", "choices": ["facts", "tokens", "golden", "none"]},
     "golden": {"type": "list", "elements": "dict"},
     "accelerator": {"type": "str", "choices": ["any", "gpu", "cpu"]},
-    "min_tokens_per_second": {"type": "float"},
+    "min_tokens_per_second": {"type": "float", "no_log": False},
     "fit": {"type": "str", "choices": ["enforce", "warn", "off"]},
     "drain_timeout": {"type": "float"},
     "on_drain_timeout": {"type": "str", "choices": ["proceed", "fail"]},

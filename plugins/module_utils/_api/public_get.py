@@ -50,7 +50,8 @@ class Deadline:
 def get_text(url: str, deadline: Deadline, *, params: t.Mapping[str, str] | None = None, model: str = "") -> str:
     """The body of a good answer. Tries again after answers that may pass, while there is time.
 
-    `model` names what the address is about, if it is one model and no list. Raises `timeout`, `unreachable`, `tls_failed`, `invalid_input` or the error of the answer.
+    `model` names what the address is about, if it is one model and no list. Raises `timeout`, `unreachable`,
+    `tls_failed`, `invalid_input` or the error of the answer.
     """
     place = shown(url)
     attempt = 0

@@ -51,7 +51,7 @@ class Entry:
         known: dict[str, t.Any] = {key: record.get(key) for key in cls.__dataclass_fields__}
         for key, kinds in _KINDS.items():
             # What says true is no number.
-            if not isinstance(known[key], kinds) or isinstance(known[key], bool):
+            if not isinstance(known[key], tuple(kinds)) or isinstance(known[key], bool):
                 raise ValueError(f"{key} is {type(known[key]).__name__}")
         for key in ("tags", "aliases"):
             words = known[key] if known[key] is not None else []

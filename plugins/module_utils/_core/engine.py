@@ -109,7 +109,9 @@ class Engine(t.Protocol):
 
     `executable` is below the engine's folder. `option_types` has the options a user may set by name: `int`, `bool`,
     `str` or `float`. Its unit must allow it to write memory and execute it (`write_execute_memory`), to set its
-    threads' scheduling (`places_threads`), to list network interfaces (`reads_interfaces`). `listens_everywhere`: whatever host it is told, and without a key. `sleep_levels` are the levels that `sleep` takes; empty where it cannot sleep.
+    threads' scheduling (`places_threads`), to list network interfaces (`reads_interfaces`). `listens_everywhere`:
+    whatever host it is told, and without a key. `sleep_levels` are the levels that `sleep` takes; empty where it
+    cannot sleep.
     """
 
     name: str

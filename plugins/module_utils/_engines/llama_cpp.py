@@ -160,7 +160,7 @@ class LlamaCpp(SingleModel):
     def sleep(self, endpoint: Endpoint, settings: Settings, level: int) -> None:
         # It goes to sleep by itself, when nothing was asked of it for so long.
         del endpoint, level
-        if not int(settings.options.get("sleep_idle_seconds") or 0) > 0:
+        if int(settings.options.get("sleep_idle_seconds") or 0) <= 0:
             raise LlmError(
                 "unsupported",
                 "llama-server sleeps by itself only, and was not told when to.",

@@ -261,7 +261,7 @@ class Vllm(SingleModel):
 
     def wake(self, endpoint: Endpoint, settings: Settings) -> None:
         del settings
-        _, metrics = get_json(f"{endpoint.url}/metrics", headers=openai.authorization(endpoint), timeout=_LOOK)
+        _status, metrics = get_json(f"{endpoint.url}/metrics", headers=openai.authorization(endpoint), timeout=_LOOK)
         if not _DISCARDED.search(str(metrics)):
             self._order(endpoint, "/wake_up", timeout=_WAKE)
             return

@@ -38,7 +38,7 @@ class ModelHistory:
             return
         # Those of one kind are counted together: their bytes all come, or all go.
         alike = [other for other in plan.steps if _kind(other) == _kind(step)]
-        here = next(number for number, other in enumerate(alike) if other is step)
+        here = alike.index(step)
         beside = {
             "step": here + 1,
             "steps": len(alike),

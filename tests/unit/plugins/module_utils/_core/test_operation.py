@@ -47,7 +47,10 @@ def is_whole(operation: Operation) -> bool:
     return (
         told["status"] in STATUSES
         and told["operation_type"] in TYPES
-        and (operation.pid is None or (type(operation.pid) is int and operation.pid > 0))
+        and (
+            operation.pid is None
+            or (isinstance(operation.pid, int) and not isinstance(operation.pid, bool) and operation.pid > 0)
+        )
         and (told["duration_seconds"] is None or 0 <= told["duration_seconds"] < 1e15)
         and all(told[name] >= 0 for name in ("bytes_done", "bytes_total", "rate"))
         and json.dumps(told, allow_nan=False).encode()
@@ -137,7 +140,7 @@ def test_a_length_that_is_none_is_taken_from_the_times(length: object) -> None:
     found = mended(record)
     assert found
     assert found.duration_seconds == 7.0
-    assert type(found.duration_seconds) is float
+    assert isinstance(found.duration_seconds, float)
 
 
 def test_the_last_line_of_an_operation_counts() -> None:

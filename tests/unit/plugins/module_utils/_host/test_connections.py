@@ -22,10 +22,10 @@ def test_connections_are_counted(family: socket.AddressFamily, host: str) -> Non
         port = server.getsockname()[1]
         assert len(listening(port) or ()) == 1
         assert established(port) == 0
-        clients = [stack.enter_context(socket.create_connection((host, port))) for _ in range(3)]
+        clients = [stack.enter_context(socket.create_connection((host, port))) for _client in range(3)]
         # Nobody has accepted them yet: they wait, and they count.
         assert (established(port), established(port, {os.getpid()})) == (3, 3)
-        accepted = [stack.enter_context(server.accept()[0]) for _ in range(3)]
+        accepted = [stack.enter_context(server.accept()[0]) for _client in range(3)]
         assert (established(port), established(port, {os.getpid()})) == (3, 3)
         assert established(port, {1}) == 0
         assert established(port, set()) == 0

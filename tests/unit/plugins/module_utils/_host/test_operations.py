@@ -151,7 +151,7 @@ def test_a_kill_at_any_point_loses_nothing_of_the_history(tmp_path: Path, monkey
         child = os.fork()
         if child == 0:
             _append_and_die(path, point, ours)
-        _, status = os.waitpid(child, 0)
+        _child, status = os.waitpid(child, 0)
         killed += os.waitstatus_to_exitcode(status) == 9
         point += 1
         found = read_log(path.read_text())

@@ -50,7 +50,7 @@ def test_with_and_without_psutil_note_the_same(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("library")
 def test_another_boot_or_another_process_is_not_it() -> None:
     noted = str(processes.running_since(HERE))
-    boot, _, ticks = noted.partition(":")
+    boot, _colon, ticks = noted.partition(":")
     assert boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert not processes.is_running(HERE, f"another-boot:{ticks}")
     assert not processes.is_running(HERE, f"{boot}:{int(ticks) - 1}")

@@ -288,7 +288,7 @@ def test_a_look_is_quick(territory: Territory) -> None:
         server.bind(("127.0.0.1", territory.port))
         server.listen()
         seconds = []
-        for _ in range(5):
+        for _round in range(5):
             started = time.process_time()
             find(territory)
             seconds.append(time.process_time() - started)
