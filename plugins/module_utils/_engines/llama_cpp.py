@@ -9,13 +9,13 @@ from pathlib import Path
 
 from .._api import openai
 from .._api.http_client import get_json
-from .._core.engine import BROKEN, LOADING, READY, REFUSED, SLEEPING, Endpoint, Health, Served, Settings
+from .._core.engine import LOADING, READY, SLEEPING, Endpoint, Health, Served, Settings
 from .._core.errors import LlmError
 from .._core.fit import Fit, Room, fit, gpu_share, need_of
 from .._core.model import InstalledModel
 from .._core.runtime import is_true
 from .._core.traits import GGUF, Traits
-from .single_model import SingleModel
+from .single_model import SingleModel, unwell
 
 _MAGIC = b"GGUF"
 _FIRST_PART = re.compile(r"-00001-of-\d{5}\.gguf$")
@@ -139,7 +139,7 @@ class LlamaCpp(SingleModel):
         if status == 503:
             return Health(LOADING)
         if status != 200:
-            return Health(REFUSED if status == 0 else BROKEN, str(body)[:200])
+            return unwell(status, str(body))
         return Health(SLEEPING if self._props(endpoint).get("is_sleeping") is True else READY)
 
     def served(self, endpoint: Endpoint, settings: Settings) -> Served:

@@ -7,13 +7,13 @@ import typing as t
 
 from .._api import openai
 from .._api.http_client import get_json
-from .._core.engine import BROKEN, READY, REFUSED, Endpoint, Health, Served, Settings
+from .._core.engine import READY, Endpoint, Health, Served, Settings
 from .._core.errors import LlmError
 from .._core.model import InstalledModel
 from .._core.runtime import is_true
 from .._core.traits import Traits
 from .llama_cpp import LlamaCpp
-from .single_model import SingleModel
+from .single_model import SingleModel, unwell
 
 # Seconds for a look at a server on the same host.
 _LOOK = 5.0
@@ -103,7 +103,7 @@ class LlamaCppPython(SingleModel):
             return Health(READY)
         if status == 0 and get_json(f"{endpoint.url}/openapi.json", timeout=_LOOK)[0] == 200:
             return Health(READY, "busy with a reply")
-        return Health(REFUSED if status == 0 else BROKEN, str(body)[:200])
+        return unwell(status, str(body))
 
     def served(self, endpoint: Endpoint, settings: Settings) -> Served:
         """Its one name. Any other name is answered too, by the same model: a reply's name proves nothing."""

@@ -14,13 +14,13 @@ import typing as t
 from .._api import openai
 from .._api.http_client import get_json
 from .._api.ollama import Loaded, OllamaApi, Tag, normal_name, same_name
-from .._core.engine import BROKEN, READY, REFUSED, Completion, Endpoint, Health, Meaning, Served, Settings
+from .._core.engine import BROKEN, READY, Completion, Endpoint, Health, Meaning, Served, Settings
 from .._core.errors import LlmError
 from .._core.model import InstalledModel
 from .._core.runtime import is_true
 from .._core.traits import Traits
 from .resident import Resident
-from .single_model import meaning_of
+from .single_model import meaning_of, unwell
 
 # Seconds for a look at a daemon on the same host.
 _LOOK = 5.0
@@ -138,7 +138,7 @@ class Ollama(Resident):
         """Of the daemon. Whether a model is in memory is seen from `served`; a request brings it there."""
         status, greeting = get_json(f"{endpoint.url}/", timeout=_LOOK)
         if status == 0:
-            return Health(REFUSED, str(greeting)[:200])
+            return unwell(0, str(greeting))
         if _IMITATION in str(greeting):
             return Health(BROKEN, f"that is {_IMITATION}")
         if status != 200 or str(greeting).strip() != _GREETING:

@@ -7,7 +7,7 @@ import re
 import typing as t
 
 from .._api import openai
-from .._core.engine import Completion, Endpoint, Meaning, Settings
+from .._core.engine import BROKEN, REFUSED, Completion, Endpoint, Health, Meaning, Settings
 from .._core.errors import LlmError
 from .._core.fit import Fit, Room, fit, need_of
 from .._core.traits import Traits
@@ -57,6 +57,12 @@ class SingleModel:
 
     def meaning(self, log: str) -> Meaning | None:
         return meaning_of(log, self.meanings)
+
+
+def unwell(status: int, said: str) -> Health:
+    """What a look that found no good answer means: nobody listens, somebody says nothing, or nothing good."""
+    nobody = status == 0 and "did not answer within" not in said and "timed out" not in said
+    return Health(REFUSED if nobody else BROKEN, said[:200])
 
 
 def meaning_of(log: str, meanings: Meanings) -> Meaning | None:

@@ -8,13 +8,13 @@ import typing as t
 
 from .._api import openai
 from .._api.http_client import get_json, post_json
-from .._core.engine import BROKEN, READY, REFUSED, SLEEPING, Endpoint, Health, Served, Settings
+from .._core.engine import READY, SLEEPING, Endpoint, Health, Served, Settings
 from .._core.errors import LlmError
 from .._core.fit import Fit, Room, element_bytes, fit, need_of
 from .._core.model import InstalledModel
 from .._core.runtime import is_loopback, is_true
 from .._core.traits import GGUF, SAFETENSORS, Traits
-from .single_model import SingleModel
+from .single_model import SingleModel, unwell
 
 # Seconds for a look at a server on the same host.
 _LOOK = 5.0
@@ -228,7 +228,7 @@ class Vllm(SingleModel):
         status, body = get_json(f"{endpoint.url}/health", timeout=_LOOK)
         if status != 200:
             said = "its engine is dead" if status == 503 else str(body)[:200]
-            return Health(REFUSED if status == 0 else BROKEN, said)
+            return unwell(status, said)
         # Only a server that may sleep knows this path.
         status, body = get_json(f"{endpoint.url}/is_sleeping", timeout=_LOOK)
         asleep = status == 200 and isinstance(body, dict) and body.get("is_sleeping") is True
