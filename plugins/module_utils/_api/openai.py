@@ -43,11 +43,13 @@ def complete(endpoint: Endpoint, model: str, prompt: str, *, max_tokens: int, ti
         choice = answer["choices"][0]
         message = choice["message"]
         # A model that thinks first may not have come to its answer: what it thinks are tokens too.
-        text = message.get("content") or message.get("reasoning_content") or message.get("reasoning")
+        text = message.get("content") or message.get("reasoning_content") or message.get("reasoning") or ""
+        if not isinstance(text, str):
+            raise TypeError("a reply that is no text")
         tokens = int((answer.get("usage") or {}).get("completion_tokens") or 0)
-    except (AttributeError, TypeError, KeyError, IndexError, ValueError):
+    except (AttributeError, TypeError, KeyError, IndexError, ValueError, OverflowError):
         said = str(answer)[:500]
         raise LlmError(
             "proof_failed", f"{endpoint.url} answered {status or 'nothing'} instead of a completion.", said=said
         ) from None
-    return Completion(text or "", str(answer.get("model") or ""), tokens, seconds, choice.get("finish_reason"))
+    return Completion(text, str(answer.get("model") or ""), tokens, seconds, choice.get("finish_reason"))

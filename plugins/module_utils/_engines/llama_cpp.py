@@ -146,10 +146,18 @@ class LlamaCpp(SingleModel):
         del settings
         names: list[str] = []
         for entry in openai.list_models(endpoint, timeout=_LOOK):
-            names += [str(entry.get("id")), *(str(alias) for alias in entry.get("aliases") or ())]
+            aliases = entry.get("aliases")
+            names += [str(name) for name in (entry.get("id"), *(aliases if isinstance(aliases, list) else ()))]
         props = self._props(endpoint)
-        context = (props.get("default_generation_settings") or {}).get("n_ctx")
-        return Served(tuple(dict.fromkeys(names)), props.get("model_path"), int(context) if context else None)
+        path, defaults = props.get("model_path"), props.get("default_generation_settings")
+        context = defaults.get("n_ctx") if isinstance(defaults, dict) else None
+        told = isinstance(path, str) and isinstance(context, int)
+        return Served(
+            tuple(dict.fromkeys(names)),
+            path if isinstance(path, str) else None,
+            context if isinstance(context, int) else None,
+            faults=() if told else ("it does not tell which model it has loaded",),
+        )
 
     def in_flight(self, endpoint: Endpoint) -> int | None:
         status, slots = get_json(f"{endpoint.url}/slots", headers=openai.authorization(endpoint), timeout=_LOOK)

@@ -9,6 +9,7 @@ import typing as t
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from .._api.background import Background
 from .._core.clock import written
 from .._core.engine import Completion, Endpoint, Engine, Served, Settings
 from .._core.errors import LlmError
@@ -63,7 +64,7 @@ class _Proof:
 
     def take(self, level: str) -> Proven:
         settings = self._settings
-        served = self._engine.served(self._endpoint, settings)
+        served = self._served()
         self._refuse(fault_in_facts(served, settings))
         self._refuse(next(iter(served.faults), None))
         self._refuse(fault_in_digest(served.digest, settings.digest))
@@ -76,6 +77,14 @@ class _Proof:
         proof: dict[str, t.Any] = {"level": level, "at": written(time.time()), "ok": True}
         proof["tokens_per_second"] = completion.tokens_per_second if completion else None
         return Proven(replace(self._generation, proof=proof), completion.text if completion else None)
+
+    def _served(self) -> Served:
+        """An engine bounds each of its questions; all of them together have the proof's time."""
+        asked = Background(lambda: self._engine.served(self._endpoint, self._settings))
+        served = asked.result(self._deadline, None)
+        if served is None:
+            raise LlmError("proof_failed", "it is up, and does not tell in time what it serves.")
+        return served
 
     def _tokens(self) -> Completion:
         spec, settings = self._generation.spec, self._settings
