@@ -27,6 +27,7 @@ from .._core.engine import BROKEN, READY, REFUSED, Completion, Endpoint, Health,
 from .._core.errors import LlmError
 from .._core.model import InstalledModel
 from .._core.traits import GGUF, SAFETENSORS, Traits
+from .docker_model_runner_identity import copies_of, digest_of, find, owners_of, wanted
 from .resident import Resident
 from .single_model import meaning_of
 
@@ -133,7 +134,7 @@ class DockerModelRunner(Resident):
         client = _client(endpoint)
         try:
             models, running = client.models(), client.running()
-            model = _find(models, settings)
+            model = find(models, settings)
             context = _context_of(client, model) if model else None
         except LlmError as failure:
             if failure.reason in ("unreachable", "proof_failed"):
@@ -148,7 +149,7 @@ class DockerModelRunner(Resident):
             if not any(normal_reference(name) == normal_reference(tag) for name in names):
                 names.append(normal_reference(tag))
         first = next((known for known in models if known.is_called(settings.served_names[0])), None)
-        copies = [entry for entry in running if model and model.id in [owner.id for owner in _owners(entry, models)]]
+        copies = [entry for entry in running if model and model.id in [owner.id for owner in owners_of(entry, models)]]
         return Served(
             tuple(names),
             settings.model_path if model else None,
@@ -185,14 +186,14 @@ class DockerModelRunner(Resident):
         """First the model, then its names: until it can answer, they go on meaning the one before."""
         deadline = time.monotonic() + timeout
         client = _client(endpoint)
-        model = _wanted(client, settings)
+        model = wanted(client, settings)
         self._configure(client, model, settings, deadline)
         try:
             client.preload(model.id, timeout=_left(deadline))
         except LlmError as failure:
             raise self._explained(failure, settings) from None
         _until(
-            lambda: any(not entry.loading for entry in _copies(client, model)),
+            lambda: any(not entry.loading for entry in copies_of(client, model)),
             deadline,
             f"{client.place} said that {settings.model_path} is loaded, and does not list it",
         )
@@ -200,7 +201,7 @@ class DockerModelRunner(Resident):
             if not model.is_called(name):
                 _clear(client, name, deadline)
                 client.tag(model.id, name)
-        named = _wanted(client, settings)
+        named = wanted(client, settings)
         missing = [name for name in settings.served_names if not named.is_called(name)]
         if missing:
             raise LlmError("proof_failed", f"{client.place} gave {settings.model_path} no name {missing[0]}.")
@@ -211,11 +212,11 @@ class DockerModelRunner(Resident):
         _put_out(client, settings)
         for name in settings.served_names:
             # Looked up anew for each: with its last name a model's bytes would go.
-            model = _find(client.models(), settings)
+            model = find(client.models(), settings)
             own = normal_reference(name) == normal_reference(settings.model_path)
             if model and model.is_called(name) and not own and name not in kept_names and len(model.tags) > 1:
                 client.delete(name, force=False)
-        model = _find(client.models(), settings)
+        model = find(client.models(), settings)
         if model:
             # The next one who has it loaded is to get what they ask for.
             for configured in client.configurations(model.id) or ():
@@ -237,7 +238,7 @@ class DockerModelRunner(Resident):
             )
         # While it loads, another configuration would be kept and not be used.
         _until(
-            lambda: not any(entry.loading for entry in _copies(client, model)),
+            lambda: not any(entry.loading for entry in copies_of(client, model)),
             deadline,
             f"{client.place} has been loading {settings.model_path} all the time",
         )
@@ -272,49 +273,6 @@ def _words(flags: str) -> tuple[str, ...]:
         raise LlmError("invalid_input", f"The option runtime_flags cannot be read: {cause}.") from None
 
 
-def _digest(settings: Settings) -> str:
-    return f"sha256:{settings.digest.rpartition(':')[2]}" if settings.digest else ""
-
-
-def _find(models: t.Sequence[DmrModel], settings: Settings) -> DmrModel | None:
-    """The model with the settings' bytes, whatever it is called now; without a digest, the one of that name."""
-    wanted = _digest(settings)
-    if wanted:
-        return next((model for model in models if model.id == wanted), None)
-    return next((model for model in models if model.is_called(settings.model_path)), None)
-
-
-def _wanted(client: DockerModelRunnerApi, settings: Settings) -> DmrModel:
-    models = client.models()
-    model = _find(models, settings)
-    if model is None:
-        now = next((known.id for known in models if known.is_called(settings.model_path)), "nothing")
-        raise LlmError(
-            "model_missing",
-            f"{client.place} does not have {_digest(settings) or settings.model_path}: {settings.model_path} is {now}.",
-            remedy="Pull the model again.",
-        )
-    return model
-
-
-def _owners(entry: DmrRunning, models: t.Sequence[DmrModel]) -> list[DmrModel]:
-    """The models that what is in memory may be of: the one that has its name, else, without a tag, any like it."""
-    named = [model for model in models if model.is_called(entry.model)]
-    if named or ":" in entry.model.rpartition("/")[2]:
-        return named
-    wanted = _repository(entry.model)
-    return [model for model in models if wanted in [_repository(tag) for tag in model.tags]]
-
-
-def _repository(name: str) -> str:
-    return normal_reference(name).rpartition(":")[0]
-
-
-def _copies(client: DockerModelRunnerApi, model: DmrModel) -> list[DmrRunning]:
-    models = client.models()
-    return [entry for entry in client.running() if model.id in [owner.id for owner in _owners(entry, models)]]
-
-
 def _context_of(client: DockerModelRunnerApi, model: DmrModel) -> int | None:
     """What it was told to load the model with, else what the model's maker put into its description."""
     configured = client.configurations(model.id)
@@ -333,13 +291,13 @@ def _faults(
     settings: Settings,
 ) -> t.Iterator[str]:
     if model is None:
-        yield f"the runner does not have {_digest(settings) or settings.model_path} any more"
+        yield f"the runner does not have {digest_of(settings) or settings.model_path} any more"
     for name in settings.served_names:
         holder = next((known for known in models if known.is_called(name)), None)
         if holder and model and holder.id != model.id:
             yield f"the name {name} means {_short(holder.id)}, not {_short(model.id)}"
     for entry in running:
-        if not _owners(entry, models):
+        if not owners_of(entry, models):
             yield f"{_short(entry.model)} is in memory, though it was deleted"
     if len({(entry.backend, entry.mode) for entry in copies}) < len(copies):
         yield f"{len(copies)} models are in memory under names of {settings.model_path}: one has other weights"
@@ -360,13 +318,13 @@ def _put_out(client: DockerModelRunnerApi, settings: Settings) -> None:
     futile = 0
 
     def is_it(entry: DmrRunning, models: t.Sequence[DmrModel], identity: str) -> bool:
-        owners = [owner.id for owner in _owners(entry, models)]
+        owners = [owner.id for owner in owners_of(entry, models)]
         return entry.model == identity or identity in owners or (not owners and normal_reference(entry.model) in names)
 
     while True:
         models = client.models()
-        model = _find(models, settings)
-        identity = model.id if model else _digest(settings)
+        model = find(models, settings)
+        identity = model.id if model else digest_of(settings)
         went = client.unload([identity or settings.model_path])
         left = [entry for entry in client.running() if is_it(entry, models, identity)]
         if not left:

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -88,7 +89,7 @@ class Host:
         """A program that becomes this one."""
         program = self.prefix / f"opt/llm/engines/{self.engine}/1/{executable}"
         program.parent.mkdir(parents=True, exist_ok=True)
-        program.write_text(f'#!/bin/sh\nexec {" ".join(words)} "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
         program.chmod(0o755)
 
     def bring(self, *, timeout: float = 30.0, **offers: dict[str, t.Any]) -> None:

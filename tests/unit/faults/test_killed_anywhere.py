@@ -30,6 +30,7 @@ SMALL = random.Random(2).randbytes(3_000_000)
 FILES = {"config.json": b'{"a": 1}', "model.gguf": LARGE, "projector.gguf": SMALL, "sub/tokenizer.json": b"{}"}
 SIZE = sum(map(len, FILES.values()))
 REPOSITORY = "org/killed"
+WINDOW = 1 << 18
 # Wherever a seed of its own is not given, the same instants come again.
 SEED = int(os.environ.get("KILL_SEED", "20240229"))
 
@@ -161,7 +162,8 @@ def test_a_pull_that_is_killed(host: Host, part: str) -> None:
         assert host.present() == ["killed"], told
         assert not host.bytes_besides(), told
         for path, data in FILES.items():
-            assert host.hub.sent[path] <= len(data) + len(row) * CHUNK, f"{told}: {path}"
+            # What was sent and lies in the kernel when the process is killed was never read (see `puller.py`).
+            assert host.hub.sent[path] <= len(data) + len(row) * (CHUNK + WINDOW), f"{told}: {path}"
         shutil.rmtree(host.store)
 
 

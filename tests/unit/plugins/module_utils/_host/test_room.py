@@ -26,8 +26,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., None]:
     """A machine of so many GB, and its cards."""
 
     def make(total: float, available: float, *cards: Gpu) -> None:
-        load = {"cpu_percent": 1.0, "memory_total": total * GB, "memory_used": (total - available) * GB}
-        monkeypatch.setattr(room_module.processes, "load", lambda: load)
+        monkeypatch.setattr(room_module.processes, "memory", lambda: (total * GB, available * GB))
         monkeypatch.setattr(room_module, "gpus", lambda: list(cards))
 
     return make
