@@ -66,6 +66,7 @@ class Served:
 
     `digest` is of the bytes that answer under the first served name. `memory_bytes` is what the model takes in all,
     `vram_bytes` the part of it on an accelerator. `asleep`: a resident engine has the model, and not in memory.
+    `taken`: served names that stand for other bytes in it.
     `faults` is what is seen to be wrong, one clause each, such as weights in memory that are not those under the
     name any more.
     """
@@ -77,6 +78,7 @@ class Served:
     memory_bytes: int | None = None
     vram_bytes: int | None = None
     asleep: bool = False
+    taken: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
 
 

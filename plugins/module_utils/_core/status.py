@@ -107,6 +107,8 @@ def phase(seen: Observation) -> str:
         return STARTING if seen.process.failing else STOPPED
     if _sleeps(seen):
         return SLEEPING
+    if seen.process.ending:
+        return DRAINING
     # An engine that refuses connections while its process lives has not come to listening yet.
     return LOADING if seen.health.state == REFUSED else seen.health.state
 

@@ -156,6 +156,11 @@ class DockerModelRunner(Resident):
             context,
             digest=first.id if first else None,
             asleep=bool(model) and not copies,
+            taken=tuple(
+                name
+                for name in settings.served_names
+                if any(known.is_called(name) and (model is None or known.id != model.id) for known in models)
+            ),
             faults=tuple(_faults(models, running, copies, model, settings)),
         )
 

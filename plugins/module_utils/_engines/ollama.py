@@ -169,6 +169,7 @@ class Ollama(Resident):
             digest=standing.get(settings.served_names[0]) if settings.served_names else None,
             memory_bytes=entry.size if entry else None,
             vram_bytes=entry.size_vram if entry else None,
+            taken=tuple(name for name, digest in standing.items() if not _is(digest, wanted)),
             asleep=entry is None and any(_is(tag.digest, wanted) for tag in tags),
             faults=(*(_moved(standing, wanted) if wanted else ()), *_stale(tags, loaded, settings, standing.values())),
         )

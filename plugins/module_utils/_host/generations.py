@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import typing as t
@@ -23,8 +24,9 @@ class Generations:
     def all(self) -> list[Generation]:
         """Every record that can be read, newest first."""
         found = []
-        for path in self._folder.glob("*.json") if self._folder.is_dir() else ():
-            if path.stem.isdigit():
+        for path in self._paths():
+            # One may go while we look, and one that nobody can read must not hide the others.
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 found.append(Generation.from_dict(json.loads(path.read_text(encoding="utf-8"))))
         return sorted(found, key=lambda generation: -generation.number)
 
@@ -35,7 +37,10 @@ class Generations:
         return next((generation for generation in self.all() if generation.status == ACTIVE), None)
 
     def next_number(self) -> int:
-        return max((generation.number for generation in self.all()), default=0) + 1
+        return max((int(path.stem) for path in self._paths()), default=0) + 1
+
+    def _paths(self) -> list[Path]:
+        return [path for path in self._folder.glob("*.json") if path.stem.isdigit()] if self._folder.is_dir() else []
 
     def write(self, generation: Generation) -> None:
         make_folder(self._folder, Owner())
@@ -48,7 +53,7 @@ class Generations:
         proven = [record.number for record in records if record.status == ACTIVE][:active]
         for record in records:
             if record.number < min(proven, default=0):
-                (self._folder / f"{record.number}.json").unlink()
+                (self._folder / f"{record.number}.json").unlink(missing_ok=True)
 
 
 def runtime_names(layout: Layout) -> list[str]:

@@ -97,8 +97,12 @@ class Systemd:
         words = ["journalctl", "--unit", unit_name(runtime), "--output", "cat", "--no-pager"]
         words += ["--lines", str(_LOG_LINES), "--since", f"@{int(since)}"]
         # The journal takes lines in a moment after their writer has ended.
-        subprocess.run(["journalctl", "--sync"], capture_output=True, check=False, timeout=30)
-        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30, errors="replace")
+        try:
+            subprocess.run(["journalctl", "--sync"], capture_output=True, check=False, timeout=_ASK)
+            done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=_ASK, errors="replace")
+        except (OSError, subprocess.TimeoutExpired):
+            # What went wrong is worth more than its log.
+            return ""
         return done.stdout
 
     def _properties(self, unit: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from .._core import journal
-from .._core.engine import Engine, Settings
+from .._core.engine import Endpoint, Engine, Settings
 from .._core.errors import LlmError
 from .._core.generation import ACTIVE, FAILED, TRYING, Generation
 from .._core.journal import Transaction
@@ -79,16 +79,27 @@ class Activation:
         self._end(journal.COMMITTED)
         return proven
 
-    def restart(self, generation: Generation, *, anew: bool = True) -> Proven:
+    def restart(self, generation: Generation, spec: RuntimeSpec, *, anew: bool, drain: bool) -> Proven:
         """Have what is configured already serve again, and prove it: by a new start, or first without one.
 
-        A program that stays up while models come and go may only have to load the model again.
+        A program that stays up while models come and go may only have to load the model again. With `drain`, requests
+        in flight are waited for: it serves, and is stopped on wish.
         """
+        place = self._place
+        settings = settings_of(generation)
+        process = place.supervisor.process(place.name)
+        anew = anew or not process.active or not place.supervisor.enabled(place.name)
+        anew = anew or not place.runs(generation, process)
         self._begin(generation, generation, was_up=True)
-        anew = anew or not self._place.supervisor.process(self._place.name).active
         try:
-            proven = self._bring_up(generation, restart=anew, outgoing=settings_of(generation))
+            if drain and process.active:
+                self._do(journal.DRAIN, lambda: self._drain(settings, spec))
+            if spec.exclusive:
+                self._stop_others()
+            proven = self._bring_up(generation, restart=anew, outgoing=settings)
         except LlmError as failure:
+            if self._stopped:
+                self._others.start(self._stopped, self._patience.start)
             self._end(journal.GIVEN_UP, why=failure.what)
             raise
         self._place.generations.write(proven.generation)
@@ -128,9 +139,14 @@ class Activation:
         if not left.touched:
             self._end(journal.ROLLED_BACK, why="interrupted")
             return f"{told}, before anything was changed."
+        if candidate and candidate.status == ACTIVE and left.from_generation != left.to_generation:
+            # It was proven and written down; only the last word is missing.
+            self._commit(candidate, _kept(candidate))
+            self._end(journal.COMMITTED)
+            return f"{told}, and had been done."
         if finish and start and left.has_written and candidate:
             try:
-                proven = self._finish(candidate, previous)
+                proven = self._finish(candidate, previous, begun=left.step == journal.RESTART)
             except LlmError:
                 pass
             else:
@@ -206,11 +222,25 @@ class Activation:
     def _load(self, generation: Generation, outgoing: Settings | None) -> None:
         settings = settings_of(generation)
         endpoint = self._place.endpoint(self._engine, settings)
+        if settings.model_path:
+            self._check_names(endpoint, settings)
         if outgoing and outgoing.model_path:
             # Its memory is what the new one was counted to fit in.
             self._engine.release(endpoint, outgoing, settings.served_names)
         if settings.model_path:
             self._engine.load(endpoint, settings, loading_time(generation.model.size_bytes, self._patience.start))
+
+    def _check_names(self, endpoint: Endpoint, settings: Settings) -> None:
+        """A name that none of this runtime's generations had may be that of a model which somebody pulled by hand."""
+        ours = {
+            name for known in self._place.generations.all() if known.status == ACTIVE for name in known.served_names
+        }
+        taken = [name for name in self._engine.served(endpoint, settings).taken if name not in ours]
+        if taken:
+            raise LlmError(
+                "served_name_taken",
+                f"the served name {taken[0]} stands for another model that {self._engine.name} keeps.",
+            )
 
     def _commit(self, generation: Generation, keep: int) -> None:
         place = self._place
@@ -245,7 +275,7 @@ class Activation:
             self._end(journal.ROLLED_BACK, why=failure.what)
             remedy = " ".join(word for word in (after, failure.remedy) if word)
             details["rolled_back"] = True
-        except (LlmError, OSError) as second:
+        except Exception as second:
             remedy = " ".join(word for word in (failure.remedy, f"Going back failed too: {second}") if word)
         return LlmError(failure.reason, what, remedy=remedy, **details)
 
@@ -267,7 +297,8 @@ class Activation:
             place.supervisor.reload()
             process = place.supervisor.process(place.name)
             if start:
-                restart = not (self._engine.resident and process.active and before == wanted)
+                same = before == wanted and place.runs(previous, process)
+                restart = not (self._engine.resident and process.active and same)
                 self._bring_up(previous, restart=restart, outgoing=outgoing)
             else:
                 place.supervisor.stop(place.service)
@@ -275,11 +306,11 @@ class Activation:
         if self._stopped:
             self._others.start(self._stopped, self._patience.start)
 
-    def _finish(self, candidate: Generation, previous: Generation | None) -> Proven:
-        """Go on with the files that are written."""
+    def _finish(self, candidate: Generation, previous: Generation | None, *, begun: bool) -> Proven:
+        """Go on with the files that are written; `begun`: whether its process was started by then is not known."""
         place = self._place
         process = place.supervisor.process(place.name)
-        restart = not process.active or not place.runs(candidate, process)
+        restart = begun or not process.active or not place.runs(candidate, process)
         return self._bring_up(candidate, restart=restart, outgoing=settings_of(previous) if previous else None)
 
     # --- telling ---

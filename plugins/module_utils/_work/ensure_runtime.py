@@ -41,6 +41,8 @@ class RuntimeTask:
         self._layout = layout_here(params.get("prefix") or "")
         self._store = Store(params.get("store") or self._layout.store, owner_of(self._layout.user))
         self._state = str(params["state"])
+        # Whether what a killed run left had changed the host.
+        self._touched = False
 
     def run(self, *, check_mode: bool) -> Outcome:
         act = _ACTS[self._state]
@@ -60,7 +62,7 @@ class RuntimeTask:
             return outcome
         return replace(
             outcome,
-            changed=True,
+            changed=outcome.changed or self._touched,
             result={**outcome.result, "recovered": recovered},
             warnings=(recovered, *outcome.warnings),
         )
@@ -73,13 +75,12 @@ class RuntimeTask:
         left = Journal(self._layout, self._name).pending()
         if left is None or self._state == "absent":
             return None
+        self._touched = left.touched
         generations = subject.place.generations
         known = generations.find(left.to_generation) or generations.find(left.from_generation)
-        if known is None:
-            return None
         asked = self._params.get("model")
-        finish = self._state in ("started", "restarted") and asked in (None, known.model.name)
-        activation = subject.activation(engine_named(known.engine))
+        finish = self._state in ("started", "restarted") and known is not None and asked in (None, known.model.name)
+        activation = subject.activation(engine_named(known.engine) if known else subject.engine())
         try:
             told = activation.recover(left, finish=finish, start=self._state != "stopped")
         except (LlmError, OSError) as failure:

@@ -28,7 +28,7 @@ class OtherRuntimes:
         self._name = name
 
     def running(self) -> tuple[str, ...]:
-        """Those that have a process, or would have one after a boot."""
+        """Those that have a process of ours; what somebody else runs is not ours to stop."""
         return tuple(place.name for place in self._places(runtime_names(self._layout)) if _is_up(place))
 
     def members(self) -> frozenset[int]:
@@ -55,8 +55,9 @@ class OtherRuntimes:
     def _places(self, names: t.Iterable[str]) -> t.Iterator[RuntimePlace]:
         for name in names:
             generation = Generations(self._layout, name).active() if name != self._name else None
-            if generation is not None:
-                yield place_of(generation, self._layout)
+            place = place_of(generation, self._layout) if generation is not None else None
+            if place is not None and place.supervisor.name != "external":
+                yield place
 
     @contextlib.contextmanager
     def _alone(self, name: str) -> t.Iterator[None]:

@@ -9,6 +9,7 @@ from .._core.errors import LlmError
 from .._core.runtime import RuntimeSpec
 from .._host import processes, strangers
 from .._host.supervisors import choose
+from .other_runtimes import OtherRuntimes
 from .port_holder import holder_of
 from .runtime_place import RuntimePlace
 from .runtime_subject import Subject
@@ -23,6 +24,14 @@ def clear_the_port(spec: RuntimeSpec, place: RuntimePlace, wish: str, *, check_m
     owner = holder_of(spec.port, process)
     if owner is None:
         return []
+    runtimes = OtherRuntimes(place.layout, place.name)
+    if owner.pid in runtimes.members():
+        raise LlmError(
+            "port_in_use",
+            f"Runtime {spec.name}: port {spec.port} is that of another runtime of this host; nothing was changed.",
+            remedy="Choose another port.",
+            port_owner={"pid": owner.pid, "command": owner.command},
+        )
     found = [each for each in place.strangers(spec.port, process) if each.kind == strangers.LISTENER]
     if wish != "evict" or not found:
         named = ", ".join(f"process {each.pid} of {each.owner} ({each.command})" for each in found) or str(owner)

@@ -17,7 +17,7 @@ from .._engines.registry import engine_named
 from .runtime_place import configuration_of
 from .runtime_subject import Subject
 from .start_runtime import bring
-from .wanted_runtime import Wanted
+from .wanted_runtime import Wanted, check_served_names
 
 
 def restore(subject: Subject, *, check_mode: bool) -> Outcome:
@@ -26,6 +26,7 @@ def restore(subject: Subject, *, check_mode: bool) -> Outcome:
     chosen = _chosen(subject, serving)
     engine = engine_named(chosen.engine)
     spec = complete(subject.name, {}, chosen.spec, engine.default_port, resident=engine.resident)
+    check_served_names(spec, engine, subject.layout, subject.store)
     _check_there(subject, chosen, engine.executable)
     candidate = chosen
     if chosen is not serving:

@@ -68,8 +68,11 @@ def sleep(subject: Subject, *, check_mode: bool) -> Outcome:
 def _has_freed(before: Observation, after: Observation) -> bool:
     """Whether the weights have left its memory; a model too small to tell passes."""
     size = before.generation.model.size_bytes if before.generation else 0
-    if size < _TELLING:
+    # What it holds may not be seen, as behind a container's proxy, and what moves from a GPU to RAM stays held.
+    if size < _TELLING or _held(before) < _FREED * size or (before.vram_bytes is None and after.vram_bytes is not None):
         return True
+    if before.vram_bytes and after.vram_bytes is not None and before.vram_bytes >= _FREED * size:
+        return before.vram_bytes - after.vram_bytes >= _FREED * size
     return _held(before) - _held(after) >= _FREED * size
 
 

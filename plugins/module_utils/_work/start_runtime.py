@@ -6,12 +6,12 @@ from __future__ import annotations
 import typing as t
 from dataclasses import replace
 
-from .._core.decision import ACTIVATE, HEAL, KEEP, NOTE, STOP_OTHERS, WAKE, Decision, decide
+from .._core.decision import ACTIVATE, HEAL, KEEP, NOTE, RESTART, STOP_OTHERS, WAKE, Decision, decide
 from .._core.engine import SLEEPING, Engine
 from .._core.errors import LlmError
 from .._core.generation import Generation
 from .._core.outcome import Outcome
-from .._core.runtime import check_exposure, check_options, complete
+from .._core.runtime import RuntimeSpec, check_exposure, check_options, complete
 from .._core.status import judge, phase
 from .._host.configuration import Configuration
 from .activate import Activation
@@ -19,7 +19,7 @@ from .check_fit import check_fit
 from .other_runtimes import OtherRuntimes
 from .port_strangers import adopted, clear_the_port
 from .prove import Proven
-from .runtime_place import settings_of
+from .runtime_place import place_of, settings_of
 from .runtime_report import differences_of, foreseen, outcome_of
 from .runtime_subject import Subject
 from .wanted_runtime import Wanted, api_key_in, check_served_names, want
@@ -39,6 +39,7 @@ class _Start:
     def run(self) -> Outcome:
         subject = self._subject
         engine = subject.engine()
+        _check_same_kind(subject, engine)
         spec = complete(subject.name, subject.params, subject.remembered, engine.default_port, resident=engine.resident)
         check_options(spec, engine.option_types)
         check_served_names(spec, engine, subject.layout, subject.store)
@@ -94,15 +95,20 @@ class _Start:
                 return decision, proven
         if decision.action == ACTIVATE:
             return decision, activation.activate(wanted.candidate, wanted.files, self._subject.active, wanted.spec)
-        return decision, self._mend(activation, decision, self._remembered(wanted), engine)
+        return decision, self._mend(activation, decision, self._remembered(wanted), wanted.spec, engine)
 
-    def _mend(self, activation: Activation, decision: Decision, serving: Generation, engine: Engine) -> Proven:
+    def _mend(
+        self, activation: Activation, decision: Decision, serving: Generation, spec: RuntimeSpec, engine: Engine
+    ) -> Proven:
         """Wake it, or start it anew; the configuration stays."""
         try:
             if decision.action == WAKE:
                 return activation.wake(serving)
-            return activation.restart(serving, anew=decision.action != HEAL or not engine.resident)
+            anew = decision.action != HEAL or not engine.resident
+            return activation.restart(serving, spec, anew=anew, drain=decision.action == RESTART)
         except LlmError as failure:
+            if failure.reason == "drain_timeout":
+                raise
             raise LlmError(
                 failure.reason,
                 f"Runtime {self._subject.name} was restarted and does not serve: {failure.what}",
@@ -136,6 +142,24 @@ class _Start:
             noted=_is_noted(active.spec, wanted.candidate.spec),
             others=others,
         )
+
+
+def _check_same_kind(subject: Subject, engine: Engine) -> None:
+    """A generation can be returned to by the engine and the supervisor that it was made with, and by no others."""
+    active = subject.active
+    if active is None:
+        return
+    supervisor = place_of(active, subject.layout).supervisor.name
+    for what, now, then in (
+        ("engine", engine.name, active.engine),
+        ("supervisor", subject.place.supervisor.name, supervisor),
+    ):
+        if now != then:
+            raise LlmError(
+                "invalid_input",
+                f"Runtime {subject.name} has the {what} {then}, and {now} is asked for; nothing was changed.",
+                remedy="Remove it first (state: absent; models and engines stay), or give the new one another name.",
+            )
 
 
 def bring(subject: Subject, wanted: Wanted, engine: Engine, *, check_mode: bool) -> Outcome:

@@ -132,13 +132,17 @@ def _definition(
 
 
 def _secrets(engine: Engine, params: t.Mapping[str, t.Any], place: RuntimePlace) -> str | None:
-    """The secrets file as it is to be; as it is where nothing was said of secrets."""
+    """The secrets file as it is to be; what was not said of key and of other secrets stays as it is."""
     api_key, more = params.get("api_key"), params.get("secrets")
+    now = place.files.read().secrets
     if api_key is None and more is None:
-        return place.files.read().secrets
-    variables = {name: str(value) for name, value in (more or {}).items()}
-    if api_key:
-        variables[engine.api_key_variable] = api_key
+        return now
+    known = parse_environment(now or "")
+    key = known.pop(engine.api_key_variable, "") if api_key is None else api_key
+    known.pop(engine.api_key_variable, None)
+    variables = known if more is None else {name: str(value) for name, value in more.items()}
+    if key:
+        variables[engine.api_key_variable] = key
     return render(variables, _SECRETS_HEADING) if variables else None
 
 
