@@ -107,12 +107,14 @@ def _blocks(data: bytes | Path) -> t.Iterator[bytes]:
 class Hub:
     """The state of the hub: repositories with commits and branches, faults, and what was asked."""
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, window: int = 0) -> None:
+        """`window` bounds what the kernel takes of an answer before anybody has read it, in bytes."""
         self.commits: dict[str, dict[str, dict[str, Blob]]] = {}
         self.branches: dict[str, dict[str, str]] = {}
         self.token = ""
         # What the hub has read of a repository's files itself.
         self.facts: dict[str, dict[str, t.Any]] = {}
+        self.window = window
         self._lock = threading.Lock()
         self._answering = 0
         self._reset()
@@ -191,6 +193,11 @@ class Handler(BaseHTTPRequestHandler):
     hub: Hub
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        if self.hub.window:
+            self.request.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self.hub.window)
+        super().setup()
 
     def log_message(self, *_arguments: t.Any) -> None:
         pass

@@ -7,8 +7,11 @@ import re
 import typing as t
 
 WIDTH = 120
-# Of a column that is not the last, and what is left for the last at least.
-_WIDEST, _LAST = 44, 30
+# Of a column that is not the last.
+_WIDEST = 44
+# What is left for the last column, and what the widest of the others keeps for that: well, and at the very least.
+_LAST, _KEPT = 30, 9
+_LAST_LEAST, _KEPT_LEAST = 12, 4
 _FIGURE = re.compile(r"-|[0-9]+(?:\.[0-9]+)?(?: ?[A-Za-z%]+)?")
 
 
@@ -18,7 +21,7 @@ def fold(text: str, indent: str = "", *, more: str | None = None) -> list[str]:
     lines: list[str] = []
     rest, lead = text.rstrip(), indent
     while True:
-        room = max(_LAST, WIDTH - len(lead))
+        room = max(_LAST_LEAST, WIDTH - len(lead))
         if len(rest) <= room:
             return [*lines, f"{lead}{rest}".rstrip()]
         cut = rest.rfind(" ", room // 2, room + 1)
@@ -35,11 +38,12 @@ def table(
     """Titles and rows; figures stand to the right but in the first `left` columns, and the last column is folded."""
     cells = [[_cut(cell) for cell in row[:-1]] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip((title for title in titles[:-1]), *cells)]
-    excess = len(indent) + sum(width + 2 for width in widths) + _LAST - WIDTH
-    while excess > 0 and max(widths) > len("…") + 8:
-        # The widest gives first.
-        widths[widths.index(max(widths))] -= 1
-        excess -= 1
+    for last, kept in ((_LAST, _KEPT), (_LAST_LEAST, _KEPT_LEAST)):
+        excess = len(indent) + sum(width + 2 for width in widths) + last - WIDTH
+        while excess > 0 and max(widths) > kept:
+            # The widest gives first.
+            widths[widths.index(max(widths))] -= 1
+            excess -= 1
     right = [
         number >= left and all(_FIGURE.fullmatch(cell) for cell in column) for number, column in enumerate(zip(*cells))
     ]

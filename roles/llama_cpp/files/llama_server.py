@@ -147,7 +147,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    status = main()
-    sys.stderr.flush()
-    # Threads of the library may not be waited for at interpreter shutdown.
-    os._exit(status)
+    # The library writes its log from a thread of its own and ends that in order only when the process does: an
+    # end by force would lose the line that says why a model cannot be loaded.
+    sys.exit(main())

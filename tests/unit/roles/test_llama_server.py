@@ -88,3 +88,29 @@ def test_a_stop_does_not_wait_for_a_model_that_loads(start: Start, free_port: in
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=5)
     assert process.returncode == -signal.SIGTERM
+
+
+def test_what_the_library_has_still_to_say_is_said(tmp_path: Path) -> None:
+    """Its log is written by a thread that is ended in order when the process is, and never when it is cut off."""
+    (tmp_path / "xllamacpp.py").write_text(
+        "import atexit, types\n"
+        "atexit.register(print, 'unknown model architecture')\n"
+        "CommonParams = lambda: types.SimpleNamespace(**{name: types.SimpleNamespace()\n"
+        "    for name in ('model', 'cpuparams', 'cpuparams_batch')})\n"
+        "class llama_flash_attn_type:\n"
+        "    LLAMA_FLASH_ATTN_TYPE_ENABLED = LLAMA_FLASH_ATTN_TYPE_DISABLED = LLAMA_FLASH_ATTN_TYPE_AUTO = 0\n"
+        "class llama_load_mode:\n"
+        "    LLAMA_LOAD_MODE_AUTO = 0\n"
+        "def Server(parameters):\n"
+        "    raise RuntimeError('Failed to init server')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(LAUNCHER), "--model", "x.gguf"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "error: Failed to init server\n"
+    assert done.stdout == "unknown model architecture\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -79,7 +80,8 @@ def test_everything_of_a_runtime_is_told(
     assert "chat: its last activation, " in sections["summary"]
     assert "lxxxx" in sections["summary"]
     assert "online   ready" in sections["runtimes"]
-    assert f"  {pid}  S" in sections["processes"]
+    # It sleeps, or answers just now.
+    assert re.search(rf"  {pid}  [SRD] ", sections["processes"])
     assert "llama-server --host 127.0.0.1" in " ".join(sections["processes"].split())
     assert f"{free_port}  127.0.0.1  {pid} " in sections["ports"]
     assert f"{other}  -          nobody" in sections["ports"]
