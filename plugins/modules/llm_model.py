@@ -134,8 +134,8 @@ plan:
         bytes_to_fetch: 4683073536
         bytes_here: 0
         damaged: []
-        ram_min_gb: 15.9
-        ram_recommended_gb: 23.8
+        ram_min_gb: 16.0
+        ram_recommended_gb: 24.0
         refused: null
     bytes_to_fetch: 4683073536
     disk_before_gb: 0.0

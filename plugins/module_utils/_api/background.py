@@ -31,12 +31,12 @@ class Background(t.Generic[T]):
         except Exception as failure:
             self._failure = failure
 
-    def result(self, until: float, otherwise: Other) -> T | Other:
+    def result(self, until: float | None, otherwise: Other) -> T | Other:
         """What the job gave, `otherwise` where it has not ended at `until` (of time.monotonic). Raises what it raised.
 
-        `until` lies in the nearer future: a wait of centuries is refused by Python.
+        `until` lies in the nearer future: a wait of centuries is refused by Python. None waits for the end.
         """
-        self._thread.join(max(0.0, until - time.monotonic()))
+        self._thread.join(None if until is None else max(0.0, until - time.monotonic()))
         if self._failure is not None:
             raise self._failure
         return self._value[0] if self._value else otherwise

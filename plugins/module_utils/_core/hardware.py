@@ -39,7 +39,6 @@ _BY_PARAMETERS = (
 _BY_SIZE = ((0.0, _LEAST), (2.0, 8.0), (2.05, 8.0), (4.35, 16.0), (4.7, 16.0), (8.9, 32.0), (9.05, 32.0))
 # Where the table ends, the host's own share is in it: more weights cost their file and a fifth for buffers.
 _BEYOND = 1.2
-_TABLE_CONTEXT = 4096
 # Bytes of cache that a token takes at 16 bits, for one billion weights; it grows about with the root of the weights:
 # Llama 3.2 3B 112 KiB, Llama 3.1 8B 128 KiB, Qwen 2.5 14B 192 KiB, Llama 3.1 70B 320 KiB (layers, heads: config.json).
 _TOKEN_BYTES = 50 * 1024
@@ -59,13 +58,10 @@ class Needs:
         return self.ram_min_gb is not None and memory_gb is not None and memory_gb >= self.ram_min_gb
 
 
-def needs(
-    parameters: float | None, quantization: str | None, size_bytes: int | None = None, context: int | None = None
-) -> Needs:
+def needs(parameters: float | None, quantization: str | None, size_bytes: int | None = None) -> Needs:
     """What a model needs: from the real size of its files where it is known, else from its number of weights.
 
     `parameters` is a count (7e9). A quantization that is unknown or not named counts as Q4_K_M, the table's.
-    `context` adds the cache of the tokens above the table's 4096.
     """
     if size_bytes:
         least = _read(_BY_SIZE, size_bytes / GB, _BEYOND)
@@ -75,9 +71,7 @@ def needs(
         least = _read(_BY_PARAMETERS, parameters / 1e9 * bits / usual, _BEYOND * usual / 8)
     else:
         return Needs(None, None)
-    weights = parameters if parameters else (size_bytes or 0) * 8 / _BITS[_TABLE_QUANTIZATION]
-    more = max(0, (context or 0) - _TABLE_CONTEXT) * usual_token_bytes(weights) / GB
-    return Needs(round(least + more, 1), round((least + more) * _RECOMMENDED, 1))
+    return Needs(round(least, 1), round(least * _RECOMMENDED, 1))
 
 
 def usual_token_bytes(parameters: float) -> float:

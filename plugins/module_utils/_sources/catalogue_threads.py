@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Several requests to one hub at once, in threads that nobody has to wait for.
-
-`concurrent.futures` joins its threads when the process ends, so one that hangs on a dripping answer would keep a module
-that has long given its result from leaving.
-"""
+"""Several requests to one hub at once."""
 
 from __future__ import annotations
 
 import queue
-import threading
 import typing as t
+
+from .._api.background import Background
 
 Item = t.TypeVar("Item")
 Result = t.TypeVar("Result")
@@ -20,6 +17,8 @@ _AT_ONCE = 4
 def at_once(function: t.Callable[[Item], Result], items: t.Sequence[Item]) -> list[Result]:
     """What `function` gives for each item, in order; the first failure is raised when all are done."""
     waiting: queue.SimpleQueue[int] = queue.SimpleQueue()
+    for number in range(len(items)):
+        waiting.put(number)
     results: dict[int, Result] = {}
     failures: dict[int, Exception] = {}
 
@@ -34,13 +33,9 @@ def at_once(function: t.Callable[[Item], Result], items: t.Sequence[Item]) -> li
             except Exception as failure:
                 failures[number] = failure
 
-    for number in range(len(items)):
-        waiting.put(number)
-    threads = [threading.Thread(target=work, daemon=True) for _thread in items[:_AT_ONCE]]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    # All have begun before the first is waited for.
+    for job in [Background(work) for _worker in items[:_AT_ONCE]]:
+        job.result(None, None)
     if failures:
         raise failures[min(failures)]
     return [results[number] for number in range(len(items))]

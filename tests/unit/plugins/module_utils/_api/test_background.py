@@ -15,6 +15,7 @@ def test_a_job_gives_what_it_has_or_what_it_raised() -> None:
     until = time.monotonic() + 5
     assert Background(lambda: 7).result(until, None) == 7
     assert Background(lambda: None).result(until, "late") is None
+    assert Background(lambda: time.sleep(0.1) or 7).result(None, "late") == 7
     with pytest.raises(ZeroDivisionError):
         Background(lambda: 1 // 0).result(until, None)
 

@@ -25,7 +25,7 @@ QUANTIZATIONS = st.sampled_from([None, "Q2_K", "Q4_K_M", "Q8_0", "F16", "no such
 def test_the_table_is_hit_by_parameters(billions: int, least: int, recommended: int) -> None:
     assert needs(billions * 1e9, "Q4_K_M") == Needs(least, recommended)
     assert needs(billions * 1e9, None) == Needs(least, recommended)
-    assert needs(billions * 1e9, "q4_k_m", None, 4096) == Needs(least, recommended)
+    assert needs(billions * 1e9, "q4_k_m") == Needs(least, recommended)
 
 
 @pytest.mark.parametrize(
@@ -57,14 +57,6 @@ def test_what_is_unknown_stays_unknown_and_does_not_fit() -> None:
     assert not needs(7e9, None).fits(15.9)
 
 
-def test_a_long_context_needs_more() -> None:
-    short, long = needs(8e9, "Q4_K_M", None, 4096), needs(8e9, "Q4_K_M", None, 131_072)
-    assert short.ram_min_gb is not None
-    assert long.ram_min_gb is not None
-    # Llama 3.1 8B: 128 KiB a token.
-    assert long.ram_min_gb - short.ram_min_gb == pytest.approx((131_072 - 4096) * 128 * 1024 / GB, rel=0.15)
-
-
 @given(WEIGHTS, WEIGHTS, QUANTIZATIONS)
 def test_more_weights_never_need_less(one: float, other: float, quantization: str | None) -> None:
     few, many = (needs(count, quantization) for count in sorted((one, other)))
@@ -80,14 +72,6 @@ def test_a_larger_file_never_needs_less(one: int, other: int, weights: float) ->
     assert large.ram_min_gb is not None
     assert small.ram_min_gb <= large.ram_min_gb
     assert large.ram_min_gb > max(one, other) / GB, "it must hold the file"
-
-
-@given(WEIGHTS, QUANTIZATIONS, st.integers(0, 10**6), st.integers(0, 10**6))
-def test_a_longer_context_never_needs_less(weights: float, quantization: str | None, one: int, other: int) -> None:
-    short, long = (needs(weights, quantization, None, context) for context in sorted((one, other)))
-    assert short.ram_min_gb is not None
-    assert long.ram_min_gb is not None
-    assert short.ram_min_gb <= long.ram_min_gb
 
 
 @given(st.floats(1e6, 1e11))

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import pytest
+from ansible_collections.llmops.fleet.plugins.module_utils._core.secret_name import is_secret_name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "api_key", "api_keys", "--api-key", "apiKey", "APIKey", "apikey", "X-Api-Key", "OPENAI_API_KEY", "API_KEY_2",
+        "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "JENKINS_TOKEN", "session_token", "login-token", "hfToken", "HFToken",
+        "accesstoken", "token", "token1", "key", "master_key", "client_secret", "dbPassword", "dbpassword", "PGPASSWORD",
+        "Authorization", "Proxy-Authorization", "X-Amz-Signature", "sig", "vault.credentials", "max_password", "n_secrets",
+    ],
+)  # fmt: skip
+def test_it_is_a_secret(name: str) -> None:
+    assert is_secret_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", "-", "port", "tokenizer", "TOKENIZERS_PARALLELISM", "keys", "keyboard", "monkey", "author", "max_tokens",
+        "max-num-batched-tokens", "prompt_tokens", "prompt_tokens_details", "tokens_predicted", "tokens_per_second",
+        "eos_token", "eos_token_id", "prompt_token_ids", "num_key_value_heads", "llama.attention.key_length",
+        "token_embd.weight", "api_key_file", "token_type", "AWS_ACCESS_KEY_ID", "preserved_tokens", "LLM_MODEL_PATH",
+    ],
+)  # fmt: skip
+def test_it_is_none(name: str) -> None:
+    assert not is_secret_name(name)
