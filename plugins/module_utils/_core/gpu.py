@@ -8,42 +8,64 @@ import typing as t
 from dataclasses import dataclass
 
 _MOST = 1e18
+NVIDIA, AMD = "nvidia", "amd"
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One card: busy share in percent, memory in MiB; None where the tool does not say."""
+    """One card: busy share in percent, memory in MiB; None where the tool does not say.
+
+    `index` is its number among those of its maker, `uuid` (`GPU-…`) is empty where it is not told.
+    """
 
     name: str
     usage_percent: float | None
     used_mb: int | None
     total_mb: int | None
+    maker: str = NVIDIA
+    index: int = 0
+    uuid: str = ""
 
 
-# `nvidia-smi --query-gpu=name,utilization.gpu,memory.used,memory.total --format=csv,noheader,nounits`
-NVIDIA = ("name", "utilization.gpu", "memory.used", "memory.total")
+@dataclass(frozen=True)
+class Holding:
+    """Memory that a process holds: bytes, None where they are not told; on the card of that uuid, empty if not told."""
+
+    pid: int
+    used_bytes: int | None
+    maker: str
+    card: str = ""
+
+
+# `nvidia-smi --query-gpu=name,utilization.gpu,memory.used,memory.total,uuid --format=csv,noheader,nounits`
+NVIDIA_CARD = ("name", "utilization.gpu", "memory.used", "memory.total", "uuid")
 
 
 def from_nvidia(text: str) -> list[Gpu]:
-    """One line a card; `[N/A]` and `[Not Supported]` are unknown."""
-    found = []
+    """One line a card, in the order of their numbers; `[N/A]` and `[Not Supported]` are unknown."""
+    found: list[Gpu] = []
     for line in text.splitlines():
-        cells = [cell.strip() for cell in line.rsplit(",", len(NVIDIA) - 1)]
-        if len(cells) == len(NVIDIA):
-            used, total = _number(cells[2]), _number(cells[3])
-            found.append(Gpu(cells[0], _number(cells[1]), _whole(used), _whole(total)))
+        figures, _comma, last = line.rpartition(",")
+        uuid = last.strip() if last.strip().startswith("GPU-") else ""
+        # From the end: a name can have a comma of its own.
+        cells = [cell.strip() for cell in (figures if uuid else line).rsplit(",", 3)]
+        if len(cells) == 4:
+            used, total = _whole(_number(cells[2])), _whole(_number(cells[3]))
+            found.append(Gpu(cells[0], _number(cells[1]), used, total, NVIDIA, len(found), uuid))
     return found
 
 
 def from_amd(text: str) -> list[Gpu]:
-    """`rocm-smi --showuse --showmeminfo vram --showproductname --json`: an object a card, memory in bytes."""
+    """`rocm-smi --showuse --showmeminfo vram --showproductname --showuniqueid --json`: an object a card, bytes."""
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
         return []
     found = []
-    for card, values in sorted(document.items()) if isinstance(document, dict) else ():
-        if not card.startswith("card") or not isinstance(values, dict):
+    cards = document if isinstance(document, dict) else {}
+    for card in sorted(cards, key=lambda name: (len(name), name)):
+        values = cards[card]
+        if not card.startswith("card") or not card[4:].isdigit() or not isinstance(values, dict):
             continue
         used, total = (_number(values.get(f"VRAM Total {kind}(B)")) for kind in ("Used Memory ", "Memory "))
         if total is None:
@@ -57,39 +79,56 @@ def from_amd(text: str) -> list[Gpu]:
                 _number(values.get("GPU use (%)")),
                 None if used is None else int(used / mebibyte),
                 int(total / mebibyte),
+                AMD,
+                int(card[4:]),
+                _uuid(values.get("Unique ID")),
             )
         )
     return found
 
 
-# `nvidia-smi --query-compute-apps=pid,used_memory --format=csv,noheader,nounits`
-NVIDIA_PROCESSES = ("pid", "used_memory")
+def _uuid(said: t.Any) -> str:
+    """ROCm's name of a card, by its own number (`0x7f1e`); a card that has none says `N/A`."""
+    return f"GPU-{said[2:].lower()}" if isinstance(said, str) and said.startswith("0x") else ""
 
 
-def processes_from_nvidia(text: str) -> dict[int, int]:
-    """Bytes of memory by process, its cards added; where a process's share is not told it is left out."""
-    found: dict[int, int] = {}
+# `nvidia-smi --query-compute-apps=pid,used_memory,gpu_uuid --format=csv,noheader,nounits`
+NVIDIA_PROCESSES = ("pid", "used_memory", "gpu_uuid")
+
+
+def processes_from_nvidia(text: str) -> list[Holding]:
+    """One line for each process on each card."""
+    found = []
     for line in text.splitlines():
-        pid, _comma, mebibytes = line.partition(",")
-        used = _number(mebibytes.strip())
-        if pid.strip().isdigit() and used is not None:
-            found[int(pid)] = found.get(int(pid), 0) + int(used * 1024 * 1024)
+        pid, mebibytes, uuid = [*(cell.strip() for cell in line.split(",")), "", ""][:3]
+        if pid.isdigit() and mebibytes:
+            used = _number(mebibytes)
+            found.append(Holding(int(pid), None if used is None else int(used * 1024 * 1024), NVIDIA, uuid))
     return found
 
 
-def processes_from_amd(text: str) -> dict[int, int]:
+def processes_from_amd(text: str) -> list[Holding]:
     """`rocm-smi --showpids --json`: `"PID<n>": "<name>, <cards>, <VRAM in bytes>, <SDMA>, <units>"` for the system."""
     try:
         document = json.loads(text)
-    except ValueError:
-        return {}
+    except (ValueError, RecursionError):
+        return []
     told = document.get("system") if isinstance(document, dict) else None
-    found: dict[int, int] = {}
+    found = []
     for key, value in told.items() if isinstance(told, dict) else ():
         # From the end: a name can have a comma of its own.
         cells = [cell.strip() for cell in str(value).split(",")]
         if key.startswith("PID") and key[3:].isdigit() and len(cells) >= 5 and cells[-3].isdigit():
-            found[int(key[3:])] = int(cells[-3])
+            found.append(Holding(int(key[3:]), int(cells[-3]), AMD))
+    return found
+
+
+def by_pid(holdings: t.Sequence[Holding]) -> dict[int, int]:
+    """Bytes of memory by process, its cards added; where a process's share is not told it is left out."""
+    found: dict[int, int] = {}
+    for holding in holdings:
+        if holding.used_bytes is not None:
+            found[holding.pid] = found.get(holding.pid, 0) + holding.used_bytes
     return found
 
 

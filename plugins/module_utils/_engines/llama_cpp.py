@@ -11,8 +11,9 @@ from .._api import openai
 from .._api.http_client import get_json
 from .._core.engine import LOADING, READY, SLEEPING, Endpoint, Health, Served, Settings
 from .._core.errors import LlmError
-from .._core.fit import Fit, Room, fit, gpu_share, need_of
+from .._core.fit import Fit, fit, gpu_share, need_of
 from .._core.model import InstalledModel
+from .._core.room import Room
 from .._core.runtime import is_true
 from .._core.traits import GGUF, Traits
 from .single_model import SingleModel, unwell
@@ -23,6 +24,8 @@ _FIRST_PART = re.compile(r"-00001-of-\d{5}\.gguf$")
 _LOOK = 5.0
 # A model that sleeps is read from the disk again before it answers.
 _WAKE = 600.0
+# `--n-gpu-layers auto`, which is its default.
+_AUTOMATIC = -1
 
 # Lines of the server's log and what they mean (recorded: tests/fixtures/contracts/llama_cpp/start_failures.json).
 _MEANINGS = (
@@ -124,15 +127,15 @@ class LlamaCpp(SingleModel):
 
     def fit(self, traits: Traits, settings: Settings, room: Room) -> Fit:
         options = settings.options
-        layers = options.get("n_gpu_layers")
+        # Without a number, and with its own word for none, it leaves in RAM what the GPU has no room for.
+        layers = int(options.get("n_gpu_layers", _AUTOMATIC))
         need = need_of(
             traits,
             context=settings.context_length,
             parallel=int(options.get("parallel") or 1),
-            share=gpu_share(traits.layers, int(layers) if layers is not None else None, gpu=room.vram is not None),
+            share=gpu_share(traits.layers, layers, gpu=room.gpu),
         )
-        # Without a number of layers it leaves in RAM what the GPU has no room for.
-        return fit(need, room, spills=layers is None)
+        return fit(need, room, spills=layers == _AUTOMATIC)
 
     def health(self, endpoint: Endpoint) -> Health:
         status, body = get_json(f"{endpoint.url}/health", timeout=_LOOK)
@@ -165,15 +168,18 @@ class LlamaCpp(SingleModel):
             return None
         return sum(slot.get("is_processing") is True for slot in slots if isinstance(slot, dict))
 
-    def sleep(self, endpoint: Endpoint, settings: Settings, level: int) -> None:
-        # It goes to sleep by itself, when nothing was asked of it for so long.
-        del endpoint, level
+    def check_sleep(self, settings: Settings) -> None:
         if int(settings.options.get("sleep_idle_seconds") or 0) <= 0:
             raise LlmError(
                 "unsupported",
                 "llama-server sleeps by itself only, and was not told when to.",
                 remedy="Set the option sleep_idle_seconds of the runtime, or use state: stopped.",
             )
+
+    def sleep(self, endpoint: Endpoint, settings: Settings, level: int) -> None:
+        # It goes to sleep by itself, when nothing was asked of it for so long.
+        del endpoint, level
+        self.check_sleep(settings)
 
     def wake(self, endpoint: Endpoint, settings: Settings) -> None:
         self.complete(endpoint, settings.served_names[0], "Wake up.", max_tokens=1, timeout=_WAKE)

@@ -4,12 +4,15 @@
 from __future__ import annotations
 
 import typing as t
+from dataclasses import replace
 
 from .._api import openai
 from .._api.http_client import get_json
 from .._core.engine import READY, Endpoint, Health, Served, Settings
 from .._core.errors import LlmError
+from .._core.fit import Fit, fit, gpu_share, need_of
 from .._core.model import InstalledModel
+from .._core.room import Room
 from .._core.runtime import is_true
 from .._core.traits import Traits
 from .llama_cpp import LlamaCpp
@@ -17,6 +20,8 @@ from .single_model import SingleModel, unwell
 
 # Seconds for a look at a server on the same host.
 _LOOK = 5.0
+# `split_mode` for a model that is not split (llama.cpp, LLAMA_SPLIT_MODE_NONE).
+_ONE_GPU = 0
 
 # Lines of its own log, before those of the llama.cpp that it has inside.
 _MEANINGS = (
@@ -95,6 +100,18 @@ class LlamaCppPython(SingleModel):
 
     def refusal(self, traits: Traits, options: t.Mapping[str, t.Any], *, gpu: bool) -> str | None:
         return LlamaCpp().refusal(traits, options, gpu=gpu)
+
+    def fit(self, traits: Traits, settings: Settings, room: Room) -> Fit:
+        options = settings.options
+        if options.get("split_mode") is not None and int(options["split_mode"]) == _ONE_GPU:
+            first = int(options.get("main_gpu") or 0)
+            room = replace(room, cards=room.cards[first : first + 1])
+        layers = int(options.get("n_gpu_layers") or 0)
+        share = gpu_share(traits.layers, layers, gpu=room.gpu)
+        verdict = fit(need_of(traits, context=settings.context_length, share=share), room)
+        if room.gpu and not layers:
+            return replace(verdict, ways=(*verdict.ways, "put it on the GPU (n_gpu_layers: -1)"))
+        return verdict
 
     def health(self, endpoint: Endpoint) -> Health:
         """It has no path for it. It listens once the model is loaded, and lists it when no reply is being made."""

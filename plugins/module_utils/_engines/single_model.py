@@ -9,8 +9,6 @@ import typing as t
 from .._api import openai
 from .._core.engine import BROKEN, REFUSED, Completion, Endpoint, Health, Meaning, Settings
 from .._core.errors import LlmError
-from .._core.fit import Fit, Room, fit, need_of
-from .._core.traits import Traits
 
 # A pattern of a log line, the reason code it stands for, and a sentence that its groups are put into.
 Meanings = t.Sequence[tuple[str, str, str]]
@@ -30,18 +28,17 @@ class SingleModel:
     def complete(self, endpoint: Endpoint, model: str, prompt: str, *, max_tokens: int, timeout: float) -> Completion:
         return openai.complete(endpoint, model, prompt, max_tokens=max_tokens, timeout=timeout)
 
-    def fit(self, traits: Traits, settings: Settings, room: Room) -> Fit:
-        parallel = int(settings.options.get("parallel") or 1)
-        share = 1.0 if room.vram is not None else 0.0
-        return fit(need_of(traits, context=settings.context_length, parallel=parallel, share=share), room)
-
     def in_flight(self, endpoint: Endpoint) -> int | None:
         del endpoint
         return None
 
-    def sleep(self, endpoint: Endpoint, settings: Settings, level: int) -> None:
-        del endpoint, settings, level
+    def check_sleep(self, settings: Settings) -> None:
+        del settings
         raise LlmError("unsupported", f"The engine {self.name} cannot sleep.", remedy="Use state: stopped.")
+
+    def sleep(self, endpoint: Endpoint, settings: Settings, level: int) -> None:
+        del endpoint, level
+        self.check_sleep(settings)
 
     def wake(self, endpoint: Endpoint, settings: Settings) -> None:
         del endpoint, settings
@@ -54,6 +51,9 @@ class SingleModel:
     def release(self, endpoint: Endpoint, settings: Settings, kept_names: t.Container[str]) -> None:
         del endpoint, settings, kept_names
         raise ValueError(f"{self.name} serves the model that it is started with")
+
+    def keep(self, endpoint: Endpoint, runtime: str, digests: t.Collection[str]) -> None:
+        """Nothing: the store has the bytes."""
 
     def meaning(self, log: str) -> Meaning | None:
         return meaning_of(log, self.meanings)

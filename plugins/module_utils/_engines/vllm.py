@@ -10,8 +10,9 @@ from .._api import openai
 from .._api.http_client import get_json, post_json
 from .._core.engine import READY, SLEEPING, Endpoint, Health, Served, Settings
 from .._core.errors import LlmError
-from .._core.fit import Fit, Room, element_bytes, fit, need_of
+from .._core.fit import Fit, element_bytes, fit, need_of
 from .._core.model import InstalledModel
+from .._core.room import Room
 from .._core.runtime import is_loopback, is_true
 from .._core.traits import GGUF, SAFETENSORS, Traits
 from .single_model import SingleModel, unwell
@@ -28,6 +29,7 @@ _PROGRAM_BYTES = 1_500_000_000
 _USUAL_SHARE = 0.92
 # What our own looks would fill the log with.
 _LOOKS = "/health,/load,/metrics,/is_sleeping"
+_IN_FLIGHT = re.compile(r"^vllm:num_requests_(?:running|waiting)(?:\{[^}\n]*\})? ([\d.e+]+)$", re.MULTILINE)
 _DISCARDED = re.compile(r'^vllm:engine_sleep_state\{[^}]*sleep_state="discard_all"[^}]*\} 1(?:\.0)?$', re.MULTILINE)
 # A CPU without AVX-512 has no kernel for them: the server starts, says that it is well, and dies of the first request.
 _NOT_FOR_CPU = frozenset(("awq", "auto_awq", "awq_marlin", "gptq", "auto_gptq", "gptq_marlin", "bitsandbytes"))
@@ -210,18 +212,24 @@ class Vllm(SingleModel):
 
     def fit(self, traits: Traits, settings: Settings, room: Room) -> Fit:
         options = settings.options
-        gpu, reserved = room.vram is not None, options.get("kv_cache_memory_bytes")
+        reserved = options.get("kv_cache_memory_bytes")
+        stages, ranks = int(options.get("pipeline_parallel_size") or 1), int(options.get("tensor_parallel_size") or 1)
+        # Each stage has layers of its own, and each rank heads of its own, as far as there are so many; what is set
+        # aside in bytes is for each card.
+        parts = stages * (min(ranks, traits.kv_heads or ranks) if isinstance(traits.kv_heads, int) else ranks)
         # One request has to fit; what is asked besides waits.
         need = need_of(
             traits,
             context=settings.context_length,
             number_bytes=element_bytes(options.get("kv_cache_dtype")),
-            share=1.0 if gpu else 0.0,
+            share=1.0 if room.gpu else 0.0,
             program_bytes=_PROGRAM_BYTES,
             cache_bytes=int(reserved) if reserved else None,
+            cards=stages * ranks,
+            cache_parts=1 if reserved else parts,
         )
         share = float(options.get("gpu_memory_utilization") or _USUAL_SHARE)
-        return fit(need, room, reserved_share=share if gpu and not reserved else None)
+        return fit(need, room, reserved_share=None if reserved else share)
 
     def health(self, endpoint: Endpoint) -> Health:
         # Until the model is loaded nothing listens; a server that sleeps is well.
@@ -247,9 +255,14 @@ class Vllm(SingleModel):
     def in_flight(self, endpoint: Endpoint) -> int | None:
         status, body = get_json(f"{endpoint.url}/load", headers=openai.authorization(endpoint), timeout=_LOOK)
         load = body.get("server_load") if status == 200 and isinstance(body, dict) else None
-        return load if isinstance(load, int) else None
+        if isinstance(load, int) and load > 0:
+            return load
+        # It is 0 for ever in a server that was not told to count, as one that somebody else started.
+        _status, metrics = get_json(f"{endpoint.url}/metrics", headers=openai.authorization(endpoint), timeout=_LOOK)
+        counts = [float(count) for count in _IN_FLIGHT.findall(str(metrics))]
+        return round(sum(counts)) if counts else None
 
-    def sleep(self, endpoint: Endpoint, settings: Settings, level: int) -> None:
+    def check_sleep(self, settings: Settings) -> None:
         # Without the option it would say that it sleeps, and keep its memory.
         if not _may_sleep(settings):
             raise LlmError(
@@ -257,6 +270,9 @@ class Vllm(SingleModel):
                 "vLLM was not started so that it can sleep.",
                 remedy="Set the option enable_sleep_mode of the runtime (GPUs only), or use state: stopped.",
             )
+
+    def sleep(self, endpoint: Endpoint, settings: Settings, level: int) -> None:
+        self.check_sleep(settings)
         self._order(endpoint, f"/sleep?level={level}", timeout=_SLEEP)
 
     def wake(self, endpoint: Endpoint, settings: Settings) -> None:

@@ -7,11 +7,10 @@ import os
 import typing as t
 from pathlib import Path, PurePosixPath
 
-from .._core.fit import Room
-from . import processes
-from .gpu import gpus
-
-_MEBIBYTE = 1024 * 1024
+from .._core.memory_limit import memory_max
+from .._core.room import Room, room_of
+from .._core.visible_gpus import Sight
+from . import gpu, processes
 
 
 class _Files(t.NamedTuple):
@@ -28,28 +27,21 @@ _V1 = _Files("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", ("total
 _V2 = _Files("", "memory.max", "memory.current", ("active_file", "inactive_file"))
 
 
-def read_room(
-    *,
-    freed_ram: int = 0,
-    freed_vram: int = 0,
-    memory_max: int | None = None,
-    cards: int | None = None,
-    root: Path = Path("/"),
-) -> Room:
-    """Memory as it is now. `freed_*` is what the model that goes gives back (`private_memory`), `memory_max` the limit
-    of the runtime's own unit, `cards` on how many GPUs the engine spreads a model (all, if not said); sizes in bytes.
+def read_room(sight: Sight, *, going: t.Collection[int] = (), unit: str = "", root: Path = Path("/")) -> Room:
+    """Memory as it is now, for a runtime that sees these GPUs and has this text of a unit.
+
+    `going` are the processes that end for it, the descendants included: what they hold is counted as free.
     """
-    total, available = processes.memory()
+    machine, available = processes.memory()
+    total = machine
     for limit, left in cgroup_limits(root):
         total, available = min(total, limit), min(available, left)
-    if memory_max:
-        total = min(total, memory_max)
-    vram_total, vram_available = _vram(cards)
-    return Room(total, available, freed_ram, vram_total, vram_available, freed_vram)
+    held = gpu.holdings() if going and sight.cards else []
+    return room_of((total, available), private_memory(going, root), sight, held, going, memory_max(unit, machine))
 
 
-def private_memory(pids: t.Iterable[int], root: Path = Path("/")) -> int:
-    """Bytes of RAM that come free when processes and their descendants end.
+def private_memory(pids: t.Iterable[int], root: Path = Path("/")) -> int | None:
+    """Bytes of RAM that come free when processes and their descendants end; None where the host does not tell.
 
     Pages of files are not among them: the kernel counts those as available while a process maps them.
     """
@@ -60,9 +52,13 @@ def private_memory(pids: t.Iterable[int], root: Path = Path("/")) -> int:
         try:
             # proc_pid_statm(5): size, resident, shared (of files and shared memory), in pages.
             _size, resident, shared = (root / "proc" / str(member) / "statm").read_text(encoding="ascii").split()[:3]
+        except FileNotFoundError:
+            if not (root / "proc/self").exists():
+                return None
         except (OSError, ValueError):
             continue
-        total += max(0, int(resident) - int(shared)) * page
+        else:
+            total += max(0, int(resident) - int(shared)) * page
     return total
 
 
@@ -101,15 +97,3 @@ def _limit(folder: Path, files: _Files) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return limit, max(0, limit - max(0, used - pages))
-
-
-def _vram(cards: int | None) -> tuple[int | None, int | None]:
-    """Bytes of all cards that an engine uses; unknown where one of them does not tell."""
-    found = gpus()[:cards]
-    total = available = 0
-    for card in found:
-        if card.total_mb is None or card.used_mb is None:
-            return None, None
-        total += card.total_mb * _MEBIBYTE
-        available += (card.total_mb - card.used_mb) * _MEBIBYTE
-    return (total, available) if found else (None, None)

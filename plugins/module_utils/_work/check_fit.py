@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from .._core.engine import Engine
 from .._core.errors import LlmError
 from .._core.fit import fault_in_context
+from .._core.visible_gpus import sight_of
 from .._host import gpu, processes
-from .._host.room import private_memory, read_room
+from .._host.room import read_room
 from .other_runtimes import OtherRuntimes
 from .read_traits import read_traits
 from .runtime_place import place_of, settings_of
@@ -22,25 +25,36 @@ def check_fit(wanted: Wanted, engine: Engine, subject: Subject) -> list[str]:
         return []
     traits = read_traits(record)
     about = f"Runtime {spec.name}: model {record.name}"
-    cards = gpu.gpus()
-    refusal = engine.refusal(traits, spec.options, gpu=bool(cards))
+    sight = sight_of(gpu.gpus(), _variables(wanted, subject))
+    refusal = engine.refusal(traits, spec.options, gpu=sight.gpu)
     if refusal:
         raise LlmError("model_unsuitable", f"{about} cannot be served: {refusal}; nothing was changed.")
     if spec.fit == "off":
         return []
-    freed = _members(subject)
+    going = _members(subject)
     if spec.exclusive:
-        freed |= OtherRuntimes(subject.layout, subject.name).members()
-    room = read_room(freed_ram=private_memory(freed), freed_vram=processes.vram_of(freed) or 0)
-    verdict = engine.fit(traits, settings_of(wanted.candidate), room)
-    found = [] if verdict.fits else [("does_not_fit", f"does not fit: {verdict.sentence}")]
+        others = OtherRuntimes(subject.layout, subject.name)
+        going |= others.members(others.running(wanted.candidate))
+    verdict = engine.fit(
+        traits, settings_of(wanted.candidate), read_room(sight, going=going, unit=wanted.candidate.definition)
+    )
     context = fault_in_context(traits, spec.context_length)
-    if context:
-        found.insert(0, ("model_unsuitable", f"cannot be served: {context}"))
-    if found and spec.fit == "enforce":
-        reason, said = found[0]
-        raise LlmError(reason, f"{about} {said}; nothing was changed.", fit=verdict.as_dict())
-    return [f"{about} {said}." for _reason, said in found]
+    if spec.fit == "enforce" and context:
+        said = f"{about} cannot be served: {context}; nothing was changed."
+        raise LlmError("model_unsuitable", said, fit=verdict.as_dict())
+    if spec.fit == "enforce" and not verdict.fits:
+        said = f"{about} does not fit: {verdict.words}; nothing was changed."
+        raise LlmError("does_not_fit", said, remedy=verdict.remedy("set fit: warn"), fit=verdict.as_dict())
+    notes = [f"{about} cannot be served: {context}."] if context else []
+    return notes if verdict.fits else [*notes, f"{about} does not fit: {verdict.words}. {verdict.remedy()}"]
+
+
+def _variables(wanted: Wanted, subject: Subject) -> t.Mapping[str, str]:
+    """What it is started with; what somebody else runs has been started already."""
+    if subject.place.supervisor.name != "external":
+        return wanted.candidate.environment
+    pid = subject.place.supervisor.process(subject.name).pid
+    return (processes.environment_of(pid) if pid else None) or {}
 
 
 def _members(subject: Subject) -> frozenset[int]:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import re
+import typing as t
+from dataclasses import replace
 
 import pytest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.fit import (
@@ -12,7 +14,6 @@ from ansible_collections.llmops.fleet.plugins.module_utils._core.fit import (
     TOLERANCE,
     Fit,
     Need,
-    Room,
     Share,
     element_bytes,
     fault_in_context,
@@ -20,11 +21,13 @@ from ansible_collections.llmops.fleet.plugins.module_utils._core.fit import (
     gpu_share,
     need_of,
 )
+from ansible_collections.llmops.fleet.plugins.module_utils._core.room import CardRoom, Room
 from ansible_collections.llmops.fleet.plugins.module_utils._core.traits import GGUF, Traits
 from hypothesis import given
 from hypothesis import strategies as st
 
 GB = 10**9
+GIB = 2**30
 KIB = 1024
 # Files at Q4_K_M (bartowski's GGUF repositories); layers and heads of their config.json.
 LLAMA_8B = Traits(GGUF, "llama", "Q4_K_M", 131072, 4_920_739_232, 32, 8, 128, 128)
@@ -40,7 +43,18 @@ def ram(free: float, *, total: float = 64, freed: float = 0) -> Room:
 
 
 def card(free: float, *, total: float = 24, freed: float = 0, free_ram: float = 32) -> Room:
-    return Room(64 * GB, int(free_ram * GB), 0, int(total * GB), int(free * GB), int(freed * GB))
+    return Room(64 * GB, int(free_ram * GB), cards=(one_card(0, free, total=total, freed=freed),))
+
+
+def one_card(index: int, free: float, *, total: float = 24, freed: float | None = 0, unit: int = GB) -> CardRoom:
+    known = None if freed is None else int(freed * unit)
+    return CardRoom("NVIDIA L4", index, int(total * unit), int(free * unit), known)
+
+
+def gib(free: float, *cards: CardRoom, total: float = 64, freed: float | None = 0, limit: float | None = None) -> Room:
+    """A host of so many GiB, of which so many are free, and its cards."""
+    known, most = (None if value is None else int(value * GIB) for value in (freed, limit))
+    return Room(int(total * GIB), int(free * GIB), known, most, cards)
 
 
 @pytest.mark.parametrize(
@@ -119,54 +133,116 @@ def test_models_on_processors(traits: Traits, context: int, room: Room, fits: bo
 def test_models_on_gpus(
     traits: Traits, context: int, layers: int | None, room: Room, options: dict, fits: bool
 ) -> None:
-    need = need_of(traits, context=context, share=gpu_share(traits.layers, layers, gpu=True))
+    each = 1 if "reserved_share" in options else None
+    need = need_of(traits, context=context, share=gpu_share(traits.layers, layers, gpu=True), cards=each)
     found = fit(need, room, **options)
     assert found.fits is fits, found.sentence
 
 
+L4 = "GPU 0 (NVIDIA L4)"
+IN_RAM = Need(Share(int(7.6 * GIB), GIB, GIB // 2), None)
+ON_GPU = Need(Share(0, 0, GIB // 4), Share(6 * GIB, GIB, GIB // 2))
+ON_EACH = Need(Share(0, 0, GIB // 4), Share(6 * GIB, GIB, GIB // 2), cards=2)
+NEEDS_RAM = "it needs 9.1 GiB of memory (weights 7.6, cache 1.0, overhead 0.5), and"
+PARTS = "(weights 6.0, cache 1.0, overhead 0.5)"
+
+
 @pytest.mark.parametrize(
-    ("found", "sentence"),
+    ("found", "sentence", "remedy"),
     [
         (
-            fit(Need(Share(int(7.6 * GB), GB, GB // 2), None), ram(4, freed=2.2)),
-            "it needs 9.1 GB of memory (weights 7.6, cache 1.0, overhead 0.5), and 6.2 GB are there (4.0 free, 2.2 of "
-            "the model that goes)",
+            fit(IN_RAM, gib(4, freed=2.2)),
+            f"{NEEDS_RAM} 6.2 GiB are there (4.0 free, 2.2 of the model that goes)",
+            "stop another runtime",
+        ),
+        (fit(IN_RAM, gib(4)), f"{NEEDS_RAM} 4.0 GiB are there", "stop another runtime"),
+        (
+            fit(IN_RAM, gib(4, freed=None)),
+            f"{NEEDS_RAM} 4.0 GiB are there (what the model that goes holds of it is not known)",
+            "stop another runtime",
+        ),
+        (fit(IN_RAM, gib(8, total=5)), f"{NEEDS_RAM} 5.0 GiB are all that it may have", "stop another runtime"),
+        (
+            fit(IN_RAM, gib(30, limit=8)),
+            f"{NEEDS_RAM} 8.0 GiB are all that it may have (MemoryMax of its unit)",
+            "raise memory_max of the runtime",
+        ),
+        # A limit that is above what is there does not decide.
+        (fit(IN_RAM, gib(6, limit=8)), f"{NEEDS_RAM} 6.0 GiB are there", "stop another runtime"),
+        (
+            fit(ON_GPU, gib(30, one_card(0, 2, freed=1, unit=GIB))),
+            f"it needs 7.5 GiB of memory on {L4} {PARTS}, and 3.0 GiB are there (2.0 free, 1.0 of the model that goes)",
+            "let it see other GPUs",
         ),
         (
-            fit(Need(Share(int(7.6 * GB), GB, GB // 2), None), ram(4)),
-            "it needs 9.1 GB of memory (weights 7.6, cache 1.0, overhead 0.5), and 4.0 GB are there",
+            fit(ON_GPU, gib(30, one_card(0, 2, freed=None, unit=GIB), one_card(3, 1, unit=GIB))),
+            f"it needs 7.5 GiB of memory on GPUs 0 and 3 (NVIDIA L4) {PARTS}, and 3.0 GiB are there (what the model that "
+            "goes holds of it is not known)",
+            "let it see other GPUs",
         ),
         (
-            fit(need_of(LLAMA_8B, context=8192), ram(30, total=4)),
-            "it needs 6.4 GB of memory (weights 4.9, cache 1.1, overhead 0.4), and 4.0 GB are all that it may have",
+            fit(ON_GPU, gib(3, one_card(0, 2, freed=1, unit=GIB), freed=0.5), spills=True),
+            f"it needs 7.8 GiB of memory, the GPU's included, (weights 6.0, cache 1.0, overhead 0.8), and 6.5 GiB are there "
+            f"(3.5 of the host, 3.0 on {L4}, 1.5 of all that of the model that goes)",
+            "stop what else is on the GPU",
         ),
         (
-            fit(need_of(LLAMA_8B, context=8192, share=1.0), card(2, total=8, freed=1)),
-            "it needs 6.8 GB of GPU memory (weights 4.9, cache 1.1, overhead 0.8), and 3.0 GB are there (2.0 free, 1.0 "
-            "of the model that goes)",
+            fit(ON_GPU, gib(30, one_card(0, 2, freed=None, unit=GIB), limit=4), spills=True),
+            f"it needs 7.8 GiB of memory, the GPU's included, (weights 6.0, cache 1.0, overhead 0.8), and 6.0 GiB are there "
+            f"(4.0 of the MemoryMax of its unit, 2.0 on {L4}, and what the model that goes holds is not known)",
+            "raise memory_max of the runtime",
+        ),
+        # The sum would do, and each card by itself does not.
+        (
+            fit(ON_EACH, gib(30, one_card(0, 20, unit=GIB), one_card(1, 5, unit=GIB))),
+            f"it needs 7.5 GiB of memory on GPU 1 (NVIDIA L4) {PARTS}, and 5.0 GiB are there",
+            "let it see other GPUs",
         ),
         (
-            fit(need_of(LLAMA_8B, context=8192, share=1.0), card(20), reserved_share=0.9),
-            "it takes 0.9 of the GPU's 24.0 GB, which are 21.6 GB, and 20.0 GB are there",
+            fit(ON_EACH, gib(30, one_card(0, 23, unit=GIB), one_card(1, 20, unit=GIB)), reserved_share=0.9),
+            "it takes 0.9 of the 24.0 GiB of GPU 1 (NVIDIA L4), which are 21.6 GiB, and 20.0 GiB are there",
+            "let it take a smaller share of the GPU",
         ),
         (
-            fit(need_of(LLAMA_8B, context=8192, share=1.0), card(20), reserved_share=0.2),
-            "it needs 6.8 GB of GPU memory (weights 4.9, cache 1.1, overhead 0.8), and 4.8 GB are what it may take "
-            "(0.2 of the GPU's 24.0)",
+            fit(ON_EACH, gib(30, one_card(0, 23, unit=GIB), one_card(1, 23, unit=GIB)), reserved_share=0.2),
+            f"it needs 7.5 GiB of memory on {L4} {PARTS}, and 4.8 GiB are what it may take (0.2 of 24.0)",
+            "let it take a larger share of the GPU",
         ),
         (
-            fit(need_of(UNREAD, context=8192), ram(4)),
-            "it needs 5.3 GB of memory (weights 4.9, cache not known, overhead 0.4), and 4.0 GB are there",
+            fit(ON_EACH, gib(30, one_card(2, 23, unit=GIB))),
+            "it is to work on 2 GPUs, and sees GPU 2 (NVIDIA L4)",
+            "let it work on fewer GPUs",
         ),
         (
-            fit(need_of(RECITER, context=512), ram(0.02, total=0.5)),
-            "it needs 0.09 GB of memory (weights 0.003, cache 0.001, overhead 0.08), and 0.02 GB are there",
+            fit(need_of(UNREAD, context=8192), gib(4)),
+            "it needs 5.0 GiB of memory (weights 4.6, cache not known, overhead 0.4), and 4.0 GiB are there",
+            "take a smaller model, context or parallelism",
+        ),
+        (
+            fit(need_of(RECITER, context=512), gib(0.02, total=0.5)),
+            "it needs 0.08 GiB of memory (weights 0.003, cache 0.001, overhead 0.08), and 0.02 GiB are there",
+            "stop another runtime",
         ),
     ],
 )
-def test_words_with_figures(found: Fit, sentence: str) -> None:
+def test_words_with_figures_and_a_remedy(found: Fit, sentence: str, remedy: str) -> None:
     assert found.sentence == sentence
     assert not found.fits
+    assert remedy in found.ways
+    assert re.fullmatch(r"[A-Z][^.]*, or set fit: warn\.", found.remedy("set fit: warn"))
+
+
+def test_what_limits_it_is_part_of_the_words() -> None:
+    room = Room(8 * GIB, 4 * GIB, notes=("it sees no GPU (CUDA_VISIBLE_DEVICES=-1)",))
+    found = fit(IN_RAM, room)
+    assert found.words == f"{NEEDS_RAM} 4.0 GiB are there; it sees no GPU (CUDA_VISIBLE_DEVICES=-1)"
+    assert found.remedy() == "Take a smaller model, context or parallelism, or stop another runtime."
+
+
+def test_a_card_that_is_not_used_does_not_count() -> None:
+    need = Need(Share(0, 0, 0), Share(6 * GIB, GIB, 0), cards=1)
+    assert not fit(need, gib(30, one_card(0, 5, unit=GIB), one_card(1, 24, unit=GIB))).fits
+    assert fit(need, gib(30, one_card(1, 24, unit=GIB), one_card(0, 5, unit=GIB))).fits
 
 
 def test_what_is_not_known_refuses_nothing() -> None:
@@ -176,14 +252,16 @@ def test_what_is_not_known_refuses_nothing() -> None:
     # The weights are known and fit; a usual cache would not, and that is only told.
     unread = fit(need_of(UNREAD, context=131072), ram(8))
     assert unread.fits
-    assert re.fullmatch(r"the size of its cache is not known; usual are 1\d\.\d GB", unread.note)
+    assert re.fullmatch(r"the size of its cache is not known; usual are 1\d\.\d GiB", unread.note)
     assert need_of(UNREAD, context=8192).usual_cache == pytest.approx(128 * KIB * 8192, rel=0.25)
     assert not fit(need_of(UNREAD, context=8192), ram(4)).fits
     # A GPU that does not tell: only its RAM is looked at.
-    blind = fit(need_of(LLAMA_8B, context=8192, share=1.0), ram(1))
-    assert blind.fits
-    assert blind.note == "how much memory the GPU has is not known"
-    assert not fit(need_of(LLAMA_8B, context=8192, share=0.5), ram(1)).fits
+    blind = Room(64 * GB, GB, gpu_unknown=True, notes=("how much memory GPU 0 has is not known",))
+    assert blind.gpu
+    told = fit(need_of(LLAMA_8B, context=8192, share=1.0), blind)
+    assert told.fits
+    assert told.note == "how much memory GPU 0 has is not known"
+    assert not fit(need_of(LLAMA_8B, context=8192, share=0.5), blind).fits
 
 
 @pytest.mark.parametrize(
@@ -240,9 +318,9 @@ def test_the_tolerance_is_five_percent_of_what_is_there() -> None:
 
 def test_the_verdict_is_plain_data() -> None:
     found = fit(need_of(LLAMA_8B, context=8192, share=1.0), card(8)).as_dict()
-    assert set(found) == {"fits", "sentence", "note", "need", "room"}
+    assert set(found) == {"fits", "sentence", "ways", "note", "need", "room"}
     assert found["need"]["vram"]["weights"] == LLAMA_8B.weights_bytes
-    assert found["room"]["vram_total"] == 24 * GB
+    assert found["room"]["cards"][0]["total"] == 24 * GB
 
 
 SIZES = st.integers(1, 10**12)
@@ -251,7 +329,16 @@ TRAITS = st.builds(
     layers=st.none() | st.integers(1, 120), kv_heads=st.none() | st.integers(0, 128), key_size=st.just(128),
     value_size=st.just(128),
 )  # fmt: skip
-ROOMS = st.builds(Room, SIZES, SIZES, SIZES, st.none() | SIZES, st.none() | SIZES, SIZES)
+CARDS = st.builds(CardRoom, st.just("L4"), st.integers(0, 7), SIZES, SIZES, st.none() | SIZES)
+ROOMS = st.builds(Room, SIZES, SIZES, st.none() | SIZES, st.none() | SIZES, st.lists(CARDS, max_size=3).map(tuple))
+
+
+Figures = t.TypeVar("Figures", Room, CardRoom)
+
+
+def twice(figures: Figures) -> Figures:
+    sizes = {name: value for name, value in vars(figures).items() if isinstance(value, int) and name != "index"}
+    return replace(figures, **{name: value * 2 for name, value in sizes.items() if not isinstance(value, bool)})
 
 
 @given(TRAITS, ROOMS, st.integers(1, 10**6), st.integers(1, 64), st.floats(0, 1), st.booleans())
@@ -260,11 +347,11 @@ def test_more_room_never_refuses_and_more_need_never_admits(
 ) -> None:
     need = need_of(traits, context=context, parallel=parallel, share=share)
     found = fit(need, room, spills=spills)
-    larger = Room(*(value if value is None else value * 2 for value in vars(room).values()))
+    larger = replace(twice(room), cards=tuple(twice(card) for card in room.cards))
     assert fit(need, larger, spills=spills).fits or not found.fits
     longer = need_of(traits, context=context * 2, parallel=parallel, share=share)
     assert found.fits or not fit(longer, room, spills=spills).fits
-    assert " GB " in found.sentence
+    assert " GiB " in found.sentence
 
 
 @given(TRAITS, st.floats(0, 1))

@@ -6,12 +6,15 @@ from __future__ import annotations
 import json
 import threading
 import typing as t
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.engine import Endpoint, Settings
 from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
+from ansible_collections.llmops.fleet.plugins.module_utils._core.room import CardRoom, Room
+from ansible_collections.llmops.fleet.plugins.module_utils._core.traits import Traits
 from ansible_collections.llmops.fleet.plugins.module_utils._engines.llama_cpp import LlamaCpp
 
 RECORDING = Path(__file__).resolve().parents[4] / "fixtures/contracts/llama_cpp/server.json"
@@ -102,3 +105,31 @@ def test_no_completion_is_no_proof(recorded: t.Callable[..., int]) -> None:
 
 def test_what_is_in_flight(recorded: t.Callable[..., int]) -> None:
     assert ENGINE.in_flight(Endpoint("127.0.0.1", recorded("slots"), "secret")) == 0
+
+
+GIB = 2**30
+# 16 GiB of weights in 31 layers and what comes after them, and 2 GiB of cache.
+BIG = Traits("gguf", weights_bytes=16 * GIB, layers=31, kv_heads=8, key_size=128, value_size=128)
+
+
+@pytest.mark.parametrize(
+    ("options", "ram", "vram", "fits", "said"),
+    [
+        # Automatic is its default: what the GPUs have no room for stays in the host's memory.
+        ({}, 10, (6, 6), True, "memory, the GPU's included,"),
+        ({"n_gpu_layers": -1}, 10, (6, 6), True, "memory, the GPU's included,"),
+        ({}, 4, (6, 6), False, "16.0 GiB are there (4.0 of the host, 12.0 on GPUs 0 and 1 (NVIDIA L4))"),
+        ({}, 20, (), True, "GiB of memory (weights 16.0"),
+        # All of them, or as many as are asked for.
+        ({"n_gpu_layers": 99}, 30, (6, 6), False, "memory on GPUs 0 and 1 (NVIDIA L4) (weights 16.0"),
+        ({"n_gpu_layers": -2}, 30, (6, 6), False, "(weights 16.0"),
+        ({"n_gpu_layers": "16"}, 12, (6, 6), True, "(weights 8.0"),
+        ({"n_gpu_layers": 0}, 30, (1,), True, "GiB of memory (weights 16.0"),
+    ],
+)
+def test_where_its_layers_go(options: dict[str, t.Any], ram: int, vram: tuple[int, ...], fits: bool, said: str) -> None:
+    cards = tuple(CardRoom("NVIDIA L4", index, 24 * GIB, free * GIB) for index, free in enumerate(vram))
+    room = Room(64 * GIB, ram * GIB, cards=cards)
+    verdict = ENGINE.fit(BIG, replace(SETTINGS, context_length=16384, options=options), room)
+    assert verdict.fits is fits, verdict.sentence
+    assert said in verdict.sentence

@@ -20,6 +20,8 @@ import requests
 from ansible_collections.llmops.fleet.plugins.module_utils._core.engine import Endpoint, Settings
 from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
 from ansible_collections.llmops.fleet.plugins.module_utils._core.proof import fault_in_facts, fault_in_tokens
+from ansible_collections.llmops.fleet.plugins.module_utils._core.room import CardRoom, Room
+from ansible_collections.llmops.fleet.plugins.module_utils._core.traits import Traits
 from ansible_collections.llmops.fleet.plugins.module_utils._engines.llama_cpp_python import LlamaCppPython
 from reciter import sentence_of
 
@@ -207,3 +209,32 @@ def test_lines_of_its_log(line: str, reason: str) -> None:
     meaning = ENGINE.meaning(f"INFO: something\n{line}\n")
     assert meaning is not None
     assert meaning.reason == reason
+
+
+GIB = 2**30
+# 16 GiB of weights in 31 layers and what comes after them, and 2 GiB of cache.
+BIG = Traits("gguf", weights_bytes=16 * GIB, layers=31, kv_heads=8, key_size=128, value_size=128)
+
+
+@pytest.mark.parametrize(
+    ("options", "ram", "vram", "fits", "said"),
+    [
+        # None on the GPU is its default.
+        ({}, 30, (1, 1), True, "GiB of memory (weights 16.0"),
+        ({}, 10, (24, 24), False, "GiB of memory (weights 16.0"),
+        ({"n_gpu_layers": 0}, 10, (24,), False, "GiB of memory (weights 16.0"),
+        ({"n_gpu_layers": -1}, 2, (24,), True, "memory on GPU 0 (NVIDIA L4) (weights 16.0"),
+        # It leaves nothing in the host's memory of what it was told to take.
+        ({"n_gpu_layers": -1}, 30, (6, 6), False, "memory on GPUs 0 and 1 (NVIDIA L4) (weights 16.0"),
+        ({"n_gpu_layers": 16}, 12, (6, 6), True, "(weights 8.0"),
+        ({"n_gpu_layers": -1, "split_mode": 0}, 30, (6, 24), False, "memory on GPU 0 (NVIDIA L4)"),
+        ({"n_gpu_layers": -1, "split_mode": 0, "main_gpu": 1}, 30, (6, 24), True, "memory on GPU 1 (NVIDIA L4)"),
+        ({"n_gpu_layers": -1, "split_mode": 1, "main_gpu": 1}, 30, (12, 12), True, "memory on GPUs 0 and 1"),
+    ],
+)
+def test_where_its_layers_go(options: dict[str, t.Any], ram: int, vram: tuple[int, ...], fits: bool, said: str) -> None:
+    cards = tuple(CardRoom("NVIDIA L4", index, 24 * GIB, free * GIB) for index, free in enumerate(vram))
+    room = Room(64 * GIB, ram * GIB, cards=cards)
+    verdict = ENGINE.fit(BIG, replace(SETTINGS, context_length=16384, options=options), room)
+    assert verdict.fits is fits, verdict.sentence
+    assert said in verdict.sentence

@@ -16,9 +16,9 @@ import pytest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.digest import SHA256, Digest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.engine import Endpoint, Settings
 from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
-from ansible_collections.llmops.fleet.plugins.module_utils._core.fit import Room
 from ansible_collections.llmops.fleet.plugins.module_utils._core.model import FileEntry, InstalledModel
 from ansible_collections.llmops.fleet.plugins.module_utils._core.proof import fault_in_facts
+from ansible_collections.llmops.fleet.plugins.module_utils._core.room import CardRoom, Room
 from ansible_collections.llmops.fleet.plugins.module_utils._core.traits import Traits
 from ansible_collections.llmops.fleet.plugins.module_utils._engines.vllm import Vllm
 
@@ -135,13 +135,26 @@ def test_no_completion_is_no_proof(recorded: Recorded, case: str, said: str) -> 
     assert said in str(caught.value.details)
 
 
-@pytest.mark.parametrize(("case", "count"), [("load", 0), ("load, three requests", 3)])
-def test_what_is_in_flight(recorded: Recorded, case: str, count: int) -> None:
-    assert ENGINE.in_flight(at(recorded(case))) == count
+@pytest.mark.parametrize(
+    ("answers", "count"),
+    [(("load", "metrics, awake"), 0), (("load, three requests",), 3), (("load",), None), (("health",), None)],
+)
+def test_what_is_in_flight(recorded: Recorded, answers: tuple[str, ...], count: int | None) -> None:
+    assert ENGINE.in_flight(at(recorded(*answers))) == count
 
 
-def test_a_server_that_does_not_count_is_not_taken_for_an_idle_one(recorded: Recorded) -> None:
-    assert ENGINE.in_flight(at(recorded("health"))) is None
+def test_a_server_that_does_not_count_is_not_taken_for_an_idle_one(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `/load` says is 0 for ever where it was started without the option."""
+    idle = CASES["metrics, awake"]
+    body = idle["response"]["body"]
+    for word, count in (("running", "2.0"), ("waiting", "1.0")):
+        line = f'vllm:num_requests_{word}{{engine="0",model_name="alpha"}} '
+        assert f"{line}0.0" in body
+        body = body.replace(f"{line}0.0", f"{line}{count}")
+    monkeypatch.setitem(CASES, "busy", {**idle, "response": {**idle["response"], "body": body}})
+    assert ENGINE.in_flight(at(recorded("load", "busy"))) == 3
 
 
 # --- sleep ---
@@ -331,27 +344,70 @@ GB = 10**9
 BIG = Traits("safetensors", weights_bytes=GB, layers=32, kv_heads=8, key_size=119, value_size=119, max_context=8192)
 
 
+# 60 GB of weights, and 1 GB of cache, on cards of 24 GB each.
+HUGE = replace(BIG, weights_bytes=60 * GB)
+
+
+def room(*free: float, freed: int | None = 0) -> Room:
+    """A host with cards of 24 GB, of which so many GB each are free."""
+    cards = (CardRoom("NVIDIA L4", index, 24 * GB, int(each * GB), freed) for index, each in enumerate(free))
+    return Room(16 * GB, 12 * GB, cards=tuple(cards))
+
+
 @pytest.mark.parametrize(
     ("options", "room", "fits", "said"),
     [
         ({}, Room(ram_total=8 * GB, ram_available=5 * GB), True, "of memory"),
         ({}, Room(ram_total=8 * GB, ram_available=3 * GB), False, "of memory"),
-        ({"kv_cache_memory_bytes": 4 * GB}, Room(ram_total=8 * GB, ram_available=5 * GB), False, "cache 4"),
+        ({"kv_cache_memory_bytes": 4 * GB}, Room(ram_total=8 * GB, ram_available=5 * GB), False, "cache 3.7"),
         ({"kv_cache_dtype": "fp8"}, Room(ram_total=8 * GB, ram_available=5 * GB), True, "cache 0.5"),
         # A GPU: the share that it takes has to be free, whatever the model needs.
-        ({}, Room(16 * GB, 12 * GB, vram_total=24 * GB, vram_available=23 * GB), True, "24"),
-        ({}, Room(16 * GB, 12 * GB, vram_total=24 * GB, vram_available=12 * GB), False, "it takes 0.92 of the GPU"),
-        (
-            {"gpu_memory_utilization": 0.4},
-            Room(16 * GB, 12 * GB, vram_total=24 * GB, vram_available=12 * GB),
-            True,
-            "0.4 of the GPU",
-        ),
-        ({}, Room(16 * GB, 12 * GB, vram_total=24 * GB, vram_available=12 * GB, vram_freed=11 * GB), True, "24"),
+        ({}, room(23), True, "of 22.4)"),
+        ({}, room(12), False, "it takes 0.92 of the 22.4 GiB of GPU 0 (NVIDIA L4), which"),
+        ({"gpu_memory_utilization": 0.4}, room(12), True, "0.4 of "),
+        ({}, room(12, freed=11 * GB), True, "of 22.4)"),
     ],
 )
 def test_whether_a_model_has_room(options: dict[str, t.Any], room: Room, fits: bool, said: str) -> None:
     verdict = ENGINE.fit(BIG, replace(SETTINGS, context_length=8192, options=options), room)
+    assert verdict.fits is fits, verdict.sentence
+    assert said in verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("traits", "options", "free", "fits", "said"),
+    [
+        # The first card is all that it takes, whatever the others have.
+        (HUGE, {}, (24, 24, 24, 24), False, "weights 55.9"),
+        (BIG, {}, (2, 24), False, "of GPU 0 (NVIDIA L4)"),
+        (BIG, {}, (24, 2), True, "GPU 0"),
+        (HUGE, {"tensor_parallel_size": 4}, (24, 24, 24, 24), True, "weights 14.0, cache 0.2, overhead 0.7"),
+        (
+            HUGE,
+            {"tensor_parallel_size": "4"},
+            (24, 24, 3, 24),
+            False,
+            "of GPU 2 (NVIDIA L4), which are 20.6 GiB, and 2.8",
+        ),
+        (HUGE, {"tensor_parallel_size": 2}, (24, 24, 24, 24), False, "weights 27.9"),
+        (HUGE, {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}, (24,) * 4, True, "cache 0.2"),
+        # It has 8 heads: sixteen ranks have one each, eight of them twice.
+        (BIG, {"tensor_parallel_size": 16}, (24,) * 16, True, "weights 0.06, cache 0.1,"),
+        # What is set aside in bytes, is so on each card.
+        (BIG, {"tensor_parallel_size": 2, "kv_cache_memory_bytes": 21 * GB}, (24, 20), False, "GPU 1 (NVIDIA L4) (w"),
+        (
+            HUGE,
+            {"tensor_parallel_size": 4},
+            (24, 24),
+            False,
+            "it is to work on 4 GPUs, and sees GPUs 0 and 1 (NVIDIA L4)",
+        ),
+    ],
+)
+def test_each_card_has_to_hold_its_part(
+    traits: Traits, options: dict[str, t.Any], free: tuple[float, ...], fits: bool, said: str
+) -> None:
+    verdict = ENGINE.fit(traits, replace(SETTINGS, context_length=8192, options=options), room(*free))
     assert verdict.fits is fits, verdict.sentence
     assert said in verdict.sentence
 

@@ -11,16 +11,16 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmops.fleet.plugins.module_utils._core.gpu import Gpu
+from ansible_collections.llmops.fleet.plugins.module_utils._core.gpu import AMD, NVIDIA, Gpu, Holding
 from ansible_collections.llmops.fleet.plugins.module_utils._host import gpu
 
-AMD = json.dumps(
+ROCM_SMI = json.dumps(
     {"card0": {"GPU use (%)": "7", "VRAM Total Memory (B)": str(2**34), "VRAM Total Used Memory (B)": str(2**33),
                "Card Series": "Radeon"}}
 )  # fmt: skip
-NVIDIA = "NVIDIA L4, 35, 20000, 24564"
-RADEON = Gpu("Radeon", 7.0, 8192, 16384)
-L4 = Gpu("NVIDIA L4", 35.0, 20000, 24564)
+NVIDIA_SMI = "NVIDIA L4, 35, 20000, 24564, GPU-8932f937"
+RADEON = Gpu("Radeon", 7.0, 8192, 16384, AMD)
+L4 = Gpu("NVIDIA L4", 35.0, 20000, 24564, NVIDIA, 0, "GPU-8932f937")
 # It does not end when it is asked to, and neither does its child, which has the output open.
 HANGS = "trap '' TERM; (trap '' TERM; sleep 60) & echo $! > {child}; sleep 60"
 
@@ -51,9 +51,9 @@ def test_no_tool_is_no_card(tool: t.Any) -> None:
 
 
 def test_each_maker_alone_and_both(tool: t.Any) -> None:
-    tool("rocm-smi", f"echo '{AMD}'")
+    tool("rocm-smi", f"echo '{ROCM_SMI}'")
     assert look() == [RADEON]
-    tool("nvidia-smi", f"echo '{NVIDIA}'")
+    tool("nvidia-smi", f"echo '{NVIDIA_SMI}'")
     assert look() == [L4, RADEON]
 
 
@@ -74,11 +74,11 @@ def test_each_maker_alone_and_both(tool: t.Any) -> None:
 )
 def test_garbage_of_one_costs_the_other_nothing(tool: t.Any, commands: str) -> None:
     tool("nvidia-smi", commands)
-    tool("rocm-smi", f"echo '{AMD}'")
+    tool("rocm-smi", f"echo '{ROCM_SMI}'")
     found = look()
     assert found[-1] == RADEON
     assert all(card.used_mb is None and card.total_mb is None for card in found[:-1])
-    tool("nvidia-smi", f"echo '{NVIDIA}'")
+    tool("nvidia-smi", f"echo '{NVIDIA_SMI}'")
     tool("rocm-smi", commands)
     assert look() == [L4]
 
@@ -98,7 +98,7 @@ def test_a_tool_that_hangs_ends_in_time_with_its_children(tool: t.Any, tmp_path:
 
 def test_a_tool_that_hangs_takes_nothing_from_the_other(tool: t.Any) -> None:
     tool("nvidia-smi", "sleep 60")
-    tool("rocm-smi", f"echo '{AMD}'")
+    tool("rocm-smi", f"echo '{ROCM_SMI}'")
     assert look(1.0) == [RADEON]
 
 
@@ -120,5 +120,6 @@ def test_memory_by_process(tool: t.Any) -> None:
     assert gpu.vram_by_pid() == {}
     tool("rocm-smi", """echo '{"system": {"PID12": "x, 1, 5, 0, 12"}}'""")
     assert gpu.vram_by_pid() == {12: 5}
-    tool("nvidia-smi", 'case "$*" in *compute-apps=pid,used_memory*) echo "7, 3";; esac')
+    tool("nvidia-smi", 'case "$*" in *compute-apps=pid,used_memory,gpu_uuid*) echo "7, 3, GPU-1f";; esac')
     assert gpu.vram_by_pid() == {7: 3 * 1024 * 1024, 12: 5}
+    assert gpu.holdings() == [Holding(7, 3 * 1024 * 1024, NVIDIA, "GPU-1f"), Holding(12, 5, AMD)]
