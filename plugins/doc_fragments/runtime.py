@@ -75,6 +75,7 @@ options:
   fit:
     description:
       - Whether weights, cache and overhead must fit into the memory that is there, counting what the outgoing model frees.
+        Only GPUs that O(environment) lets it see count, and no more of the host's memory than its unit may have.
         V(enforce) refuses before anything is stopped, V(warn) tells, V(off) does not look. Default is V(enforce).
       - A format or quantization that the engine or its device cannot take is refused in any case.
     type: str
@@ -87,7 +88,9 @@ options:
     type: str
     choices: [proceed, fail]
   exclusive:
-    description: Stop the host's other runtimes first; they are started again if the activation fails.
+    description:
+      - Stop the host's other runtimes first; they are started again if the activation fails.
+      - A program that somebody else runs goes on, and unloads the model; one that cannot is named in the notes of the result.
     type: bool
   keep_generations:
     description: Generations to keep for a rollback. Default is V(3).

@@ -26,6 +26,16 @@ extends_documentation_fragment:
   - llmops.fleet.place
   - llmops.fleet.place.store
   - llmops.fleet.runtime
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying target.
+    support: full
+    details:
+      - C(changed), the diff and the reason of a failure are those of the run that follows, also where an earlier run was
+        killed and has to be ended first.
+      - Not foretold is what only a proof finds. An engine that runs and hangs, or talks nonsense, is foretold as kept, and
+        the run heals it; what would be started is taken to start, to load its model and to prove itself.
+      - A model or an engine that is not there yet is taken to be brought by an earlier task of the same run.
 options:
   name:
     description: The runtime's name; its unit is C(llm-<name>.service).
@@ -36,7 +46,8 @@ options:
       - V(started) serves as asked; it heals a runtime that does not, and changes nothing in one that does.
       - V(restarted) also restarts a runtime that serves.
       - V(stopped) ends it, also for the next boot, and keeps everything else.
-      - V(absent) removes it with its generations; models and engines stay.
+      - V(absent) removes it with its generations; models and engines stay. A program of ours that keeps models itself is
+        started for a moment if it is down, so that it forgets the runtime's names.
       - V(sleeping) has the engine give its memory back and stay, where it can; V(started) wakes it.
       - V(rolled_back) returns to an earlier generation, without a download. O(generation) says which; default is the one
         before, and a runtime that was rolled back already is left alone.
@@ -122,8 +133,8 @@ generation_before:
   type: int
   sample: 2
 recovered:
-  description: What became of an activation that an earlier run had left unfinished.
-  returned: when there was one, not in check mode
+  description: What became of an activation that an earlier run had left unfinished, or would become of it.
+  returned: when there was one
   type: str
   sample: "Runtime chat: An activation of generation 3 was interrupted at step 'restart'; it was finished."
 notes:

@@ -10,6 +10,8 @@ short_description: The status of all runtimes of a host
 version_added: 0.1.0
 description:
   - Looks at process, port, health, served names, loaded model and context of every runtime, side by side.
+  - All questions to one engine have 3 seconds. One that is slower is degraded, not offline; RV(runtimes) says which
+    answer is missing, under C(unanswered), and when it was last proven good, under C(reasons).
 author:
   - The llmops.fleet contributors (@llmops)
 requirements:
@@ -63,6 +65,7 @@ runtimes:
       last_model: qwen
       proof: {level: tokens, at: "2026-11-21T10:00:00Z", ok: true, tokens_per_second: 42.0}
       port_owner: null
+      unanswered: null
 names:
   description: All runtimes of the host, also those that never served.
   returned: success

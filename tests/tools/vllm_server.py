@@ -28,6 +28,7 @@ from reciter import sentence_of
 
 Document = dict[str, t.Any]
 _TYPES = ("LlamaForCausalLM",)
+_RUNNING, _WAITING = (f'vllm:num_requests_{word}{{engine="0",model_name="alpha"}}' for word in ("running", "waiting"))
 _DISCARDED = 'vllm:engine_sleep_state{engine="0",sleep_state="discard_all"}'
 
 
@@ -103,8 +104,8 @@ class Handler(BaseHTTPRequestHandler):
         state = f"{_DISCARDED} {float(server.dropped)}\n"
         bodies: dict[str, t.Any] = {
             "/version": {"version": "0.32.0"},
-            "/load": {"server_load": server.load},
-            "/metrics": state,
+            "/load": {"server_load": server.load if server.options.enable_server_load_tracking else 0},
+            "/metrics": f"{state}{_RUNNING} {float(server.load)}\n{_WAITING} 0.0\n",
         }
         if server.may_sleep:
             bodies["/is_sleeping"] = {"is_sleeping": server.asleep}

@@ -20,6 +20,7 @@ from .daemon import Daemon, Reply, entries, go_reason, number, read_line
 DEFAULT_HOST = "registry.ollama.ai"
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
+_KEPT = "llmops-fleet/kept-for-"
 # What `/` says. Docker Model Runner answers Ollama's other paths too.
 _GREETING = "Ollama is running"
 # A status alone says that the call for a token failed, whatever the manifest itself would have answered.
@@ -99,6 +100,15 @@ def normal_name(name: str) -> str:
 def same_name(one: str, other: str) -> bool:
     """Whether two names mean one model: case does not matter."""
     return normal_name(one).lower() == normal_name(other).lower()
+
+
+def kept_name(runtime: str, digest: str = "") -> str:
+    """The name that keeps a digest's bytes for a rollback of a runtime; without a digest, how all of them begin."""
+    return f"{_KEPT}{runtime}:{digest[:12]}"
+
+
+def is_kept_name(name: str) -> bool:
+    return name.lower().startswith(_KEPT)
 
 
 def parameters(text: str) -> dict[str, list[str]]:

@@ -292,7 +292,10 @@ def _generations(answers: Answers, now: float) -> _Lines:
         ]
         titles = ["no", "made", "status", "model", "engine", "copy of", "reason"]
         lines = table(titles, rows, "    ") if rows else ["    None."]
-        return lines + [f"    ! {name} cannot be read" for name in value["unreadable"]]
+        lost = [
+            line for name in value["unreadable"] for line in fold(f"! {name} cannot be read", "    ", more="      ")
+        ]
+        return lines + lost
 
     return _each("generations", answers, show)
 
@@ -316,7 +319,8 @@ def _services(answers: Answers, now: float) -> _Lines:
     def show(value: t.Any) -> _Lines:
         lines = _pairs(value["state"], "    ")
         for title, text in value["files"]:
-            lines += [f"    {title}", *(line for each in text for line in fold(each, "      ", more="          "))]
+            lines += fold(title, "    ", more="      ")
+            lines += [line for each in text for line in fold(each, "      ", more="          ")]
         return lines
 
     return _each("service", answers, show)
@@ -328,7 +332,7 @@ def _logs(answers: Answers, now: float) -> _Lines:
     def show(value: t.Any) -> _Lines:
         lines: _Lines = []
         for each in value:
-            lines.append(f"    {each['source']}{'' if each['lines'] else ': nothing'}")
+            lines += fold(f"{each['source']}{'' if each['lines'] else ': nothing'}", "    ", more="      ")
             lines += [line for said in each["lines"] for line in fold(said, "      ", more="          ")]
         return lines or ["    It is kept elsewhere."]
 

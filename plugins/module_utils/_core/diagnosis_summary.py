@@ -150,6 +150,7 @@ def _of_the_strangers(answers: Answers) -> t.Iterator[str]:
     for each in answers.get(("strangers", ""), Answer()).value or ():
         command = each["command"] if len(each["command"]) < 50 else each["command"][:49] + "…"
         memory = f", {size(each['memory_bytes'])}" if each["memory_bytes"] else ""
+        memory += f", {size(each['vram_bytes'])} of GPU memory" if each["vram_bytes"] else ""
         engine = f"{each['engine']}, " if each["engine"] else ""
         owner = each["owner"] or "?"
         yield f"{said.get(each['kind'], each['kind'])}: {engine}process {each['pid']} of {owner} ({command}){memory}"

@@ -11,8 +11,9 @@ from __future__ import annotations
 import typing as t
 from dataclasses import dataclass, field
 
-from .fit import Fit, Room
+from .fit import Fit
 from .model import InstalledModel
+from .room import Room
 from .traits import Traits
 
 # What an engine can be seen to do. `refused`: nothing answers. `broken`: something answers that is not well.
@@ -65,7 +66,8 @@ class Served:
     """What a running engine says of itself; None where it does not tell.
 
     `digest` is of the bytes that answer under the first served name. `memory_bytes` is what the model takes in all,
-    `vram_bytes` the part of it on an accelerator. `asleep`: a resident engine has the model, and not in memory.
+    `vram_bytes` the part of it on an accelerator. `asleep`: a resident engine has the model, and not in memory;
+    `loaded`: it has it in memory, whether or not it still has it on the disk.
     `taken`: served names that stand for other bytes in it.
     `faults` is what is seen to be wrong, one clause each, such as weights in memory that are not those under the
     name any more.
@@ -78,6 +80,7 @@ class Served:
     memory_bytes: int | None = None
     vram_bytes: int | None = None
     asleep: bool = False
+    loaded: bool = False
     taken: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
 
@@ -155,6 +158,9 @@ class Engine(t.Protocol):
     def in_flight(self, endpoint: Endpoint) -> int | None:
         """How many requests are being worked on or wait; None where the engine does not tell."""
 
+    def check_sleep(self, settings: Settings) -> None:
+        """Raise `unsupported` where one that was started with these settings cannot be put to sleep."""
+
     def sleep(self, endpoint: Endpoint, settings: Settings, level: int) -> None:
         """Ask it to give its memory back and stay; raises `unsupported` where it cannot."""
 
@@ -166,6 +172,9 @@ class Engine(t.Protocol):
 
     def release(self, endpoint: Endpoint, settings: Settings, kept_names: t.Container[str]) -> None:
         """Resident engines: have it out of memory, and its names gone but for `kept_names`; never its bytes."""
+
+    def keep(self, endpoint: Endpoint, runtime: str, digests: t.Collection[str]) -> None:
+        """Have these bytes stay for a runtime's rollback, whatever happens to their names, and no others stay for it."""
 
     def meaning(self, log: str) -> Meaning | None:
         """What went wrong, by the lines of its log; None where they say nothing that is known."""

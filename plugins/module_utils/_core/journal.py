@@ -12,10 +12,9 @@ import typing as t
 from dataclasses import dataclass, field
 
 # The steps of an activation in their order; those after WRITE have the new files on the disk, whole.
-DRAIN, STOP_OTHERS, WRITE, RESTART = "drain", "stop others", "write", "restart"
+DRAIN, STOP_OTHERS, LEAVE, WRITE, RESTART = "drain", "stop others", "leave", "write", "restart"
 WAIT, LOAD, PROVE, COMMIT = "wait healthy", "load", "prove", "commit"
 ROLL_BACK = "roll back"
-STEPS = (DRAIN, STOP_OTHERS, WRITE, RESTART, WAIT, LOAD, PROVE, COMMIT, ROLL_BACK)
 # How a transaction ends; `given up` is one that nobody will finish, because the runtime was stopped or removed.
 COMMITTED, ROLLED_BACK, GIVEN_UP = "committed", "rolled back", "given up"
 _ENDS = (COMMITTED, ROLLED_BACK, GIVEN_UP)

@@ -60,6 +60,10 @@ class Layout:
     def engine_link(self, runtime: str) -> str:
         return f"{self.runtimes}/{runtime}/engine"
 
+    def pid_file(self, runtime: str) -> str:
+        """Where the keeper of a runtime says who it is and what it keeps."""
+        return f"{self.run}/{runtime}.pid"
+
     def unit_file(self, runtime: str) -> str:
         return f"{self.units}/{unit_name(runtime)}"
 

@@ -17,10 +17,14 @@ ON_DRAIN_TIMEOUT = ("proceed", "fail")
 ON_STRANGER = ("fail", "adopt", "evict")
 # Seconds between SIGTERM and SIGKILL where nothing is said.
 STOP_TIMEOUT = 2
+# Where it listens when nothing is said.
+HOST = "127.0.0.1"
 # Seconds that requests in flight are waited for.
 DRAIN_TIMEOUT = 30.0
 # Generations that a rollback may return to.
 KEEP_GENERATIONS = 3
+# Options that mean something to one engine only.
+OF_ONE_ENGINE = ("engine_version", "options", "extra_args")
 SUPERVISORS = ("auto", "systemd", "process", "external")
 # Above these a runtime that serves is degraded: shares of the host's memory in percent, restarts since it was started.
 THRESHOLDS = {"memory_percent": 85.0, "vram_percent": 85.0, "restarts": 3.0, "proof_age_hours": 0.0}
@@ -78,9 +82,18 @@ def complete(
 ) -> RuntimeSpec:
     """Fill what was not asked from what is remembered, then from defaults; raises a clear error for the rest.
 
-    A `resident` engine may be up without a model, and one that somebody else installed and runs has no version.
+    A `resident` engine may be up without a model, and one that somebody else installed and runs has no version. What
+    is remembered of another engine is not taken over where it means that engine alone.
     """
-    last = remembered or {}
+    last = dict(remembered or {})
+    if asked.get("engine") not in (None, last.get("engine")):
+        last = {key: value for key, value in last.items() if key not in OF_ONE_ENGINE}
+    elif asked.get("supervisor") not in (None, last.get("supervisor")) and "external" in (
+        asked["supervisor"],
+        last.get("supervisor"),
+    ):
+        # Somebody else's program has no version of ours.
+        last.pop("engine_version", None)
 
     def pick(key: str, default: t.Any = None) -> t.Any:
         value = asked.get(key)
@@ -108,7 +121,7 @@ def complete(
         engine_version=version,
         model=model,
         served_names=served_names,
-        host=pick("host", "127.0.0.1"),
+        host=pick("host", HOST),
         port=int(pick("port", default_port)),
         context_length=int(pick("context_length", 4096)),
         options=dict(pick("options", {})),

@@ -15,6 +15,8 @@ from .supervisor import Process
 
 # What a runtime does, beside whether all is well with it.
 STOPPED, STARTING = "stopped", "starting"
+# What an engine is asked, in words.
+_QUESTIONS = {"health": "whether it is well", "served": "what it serves"}
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Stranger:
 class Observation:
     """All that was seen of one runtime, at one time (seconds since the epoch).
 
-    `running` is the number of the generation whose values its process was started with, None where that cannot be
+    `unanswered` is the question (`health`, `served`) that its engine did not answer within the time for it. `running` is the number of the generation whose values its process was started with, None where that cannot be
     seen; `left` is a transaction that was interrupted. `proven_at` is in seconds since the epoch.
     """
 
@@ -72,6 +74,7 @@ class Observation:
     left: Transaction | None = None
     proven_at: float | None = None
     strangers: tuple[Stranger, ...] = ()
+    unanswered: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def judge(seen: Observation) -> Verdict:
     """`offline`: no process. `degraded`: a process, but not all of it holds. `online`: all of it."""
     stranger = f"port {seen.port} is held by {seen.port_owner}" if seen.port_owner else None
     left = _told_of(seen.left)
-    orphans = [f"process {each.pid} is left of it and holds {each.memory_mb} MB" for each in seen.strangers
+    orphans = [f"process {each.pid} is left of it and holds {_memory_of(each)}" for each in seen.strangers
                if each.kind == "orphan"]  # fmt: skip
     if not seen.process.active:
         said = f"the process keeps ending: {seen.process.detail}" if seen.process.failing else "no process runs"
@@ -99,6 +102,11 @@ def judge(seen: Observation) -> Verdict:
     faults = tuple(reason for reason in (stranger, left, *orphans, *_faults(seen)) if reason)
     reasons = (*faults, *_warnings(seen))
     return Verdict("degraded" if reasons else "online", reasons, faults)
+
+
+def _memory_of(stranger: Stranger) -> str:
+    gpu = f" and {stranger.vram_mb} MB of GPU memory" if stranger.vram_mb else ""
+    return f"{stranger.memory_mb} MB{gpu}"
 
 
 def phase(seen: Observation) -> str:
@@ -137,7 +145,7 @@ def _faults(seen: Observation) -> t.Iterator[str]:
         yield "the model is loading" if seen.health.state == LOADING else "it is draining"
     elif seen.health.state == REFUSED:
         yield f"nothing answers on its port {seen.port}"
-    elif seen.health.state != READY:
+    elif seen.health.state != READY and not seen.unanswered:
         yield f"the health check fails: {seen.health.said or seen.health.state}"
     elif seen.served and seen.settings:
         fault = fault_in_facts(seen.served, seen.settings)
@@ -152,6 +160,12 @@ def _faults(seen: Observation) -> t.Iterator[str]:
 
 
 def _warnings(seen: Observation) -> t.Iterator[str]:
+    if seen.unanswered:
+        # A busy one is slow too: it is not started anew for that.
+        good = (
+            f"proven {max(0, round(seen.now - seen.proven_at))} s ago" if seen.proven_at is not None else "never proven"
+        )
+        yield f"it did not tell in time {_QUESTIONS[seen.unanswered]}; it was {good}"
     given = (seen.generation.spec.get("thresholds") if seen.generation else None) or {}
     limits = {**THRESHOLDS, **given}
     for what, share, limit in (
@@ -197,6 +211,7 @@ def record(name: str, seen: Observation, verdict: Verdict) -> dict[str, t.Any]:
         "proof": _proof(seen),
         "port_owner": {"pid": seen.port_owner.pid, "command": seen.port_owner.command} if seen.port_owner else None,
         "strangers": [asdict(stranger) for stranger in seen.strangers],
+        "unanswered": seen.unanswered,
         "interrupted": seen.left.as_dict() if seen.left else None,
     }
 

@@ -24,6 +24,11 @@ class Process:
     members: frozenset[int] = frozenset()
     ending: bool = False
 
+    @property
+    def left(self) -> frozenset[int]:
+        """The members that have outlived it."""
+        return frozenset() if self.active or self.ending else self.members
+
 
 @dataclass(frozen=True)
 class Service:
@@ -44,6 +49,9 @@ class Supervisor(t.Protocol):
 
     def reload(self) -> None:
         """Make changed definitions known."""
+
+    def check_start(self, service: Service) -> None:
+        """Raise `supervisor_failed` where `start` could not start it."""
 
     def start(self, service: Service) -> None:
         """Start it, or start it anew if it runs, and have it started at boot."""

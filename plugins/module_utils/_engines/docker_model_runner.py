@@ -156,6 +156,7 @@ class DockerModelRunner(Resident):
             context,
             digest=first.id if first else None,
             asleep=bool(model) and not copies,
+            loaded=any(_is_ours(entry, models, settings) for entry in running),
             taken=tuple(
                 name
                 for name in settings.served_names
@@ -319,19 +320,13 @@ def _put_out(client: DockerModelRunnerApi, settings: Settings) -> None:
     is taken out again.
     """
     deadline = time.monotonic() + _OUT
-    names = [normal_reference(name) for name in (settings.model_path, *settings.served_names)]
     futile = 0
-
-    def is_it(entry: DmrRunning, models: t.Sequence[DmrModel], identity: str) -> bool:
-        owners = [owner.id for owner in owners_of(entry, models)]
-        return entry.model == identity or identity in owners or (not owners and normal_reference(entry.model) in names)
-
     while True:
         models = client.models()
         model = find(models, settings)
         identity = model.id if model else digest_of(settings)
         went = client.unload([identity or settings.model_path])
-        left = [entry for entry in client.running() if is_it(entry, models, identity)]
+        left = [entry for entry in client.running() if _is_ours(entry, models, settings)]
         if not left:
             return
         busy = any(entry.loading or entry.in_use for entry in left)
@@ -348,6 +343,15 @@ def _put_out(client: DockerModelRunnerApi, settings: Settings) -> None:
                 remedy="End its requests, or restart the runner.",
             )
         time.sleep(_PAUSE)
+
+
+def _is_ours(entry: DmrRunning, models: t.Sequence[DmrModel], settings: Settings) -> bool:
+    """Whether what is in memory is the model, or was loaded by a name of it that no model has any more."""
+    model = find(models, settings)
+    identity = model.id if model else digest_of(settings)
+    owners = [owner.id for owner in owners_of(entry, models)]
+    names = [normal_reference(name) for name in (settings.model_path, *settings.served_names)]
+    return entry.model == identity or identity in owners or (not owners and normal_reference(entry.model) in names)
 
 
 def _clear(client: DockerModelRunnerApi, name: str, deadline: float) -> None:

@@ -107,6 +107,7 @@ class LmStudio(Resident):
             settings.model_path if instances else None,
             first.context_length or None if first else None,
             asleep=model is not None and not instances,
+            loaded=bool(instances),
             faults=tuple(_faults(models, model, settings)),
         )
 

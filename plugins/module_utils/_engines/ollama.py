@@ -13,7 +13,7 @@ import typing as t
 
 from .._api import openai
 from .._api.http_client import get_json
-from .._api.ollama import Loaded, OllamaApi, Tag, normal_name, same_name
+from .._api.ollama import Loaded, OllamaApi, Tag, kept_name, normal_name, same_name
 from .._core.engine import BROKEN, READY, Completion, Endpoint, Health, Meaning, Served, Settings
 from .._core.errors import LlmError
 from .._core.model import InstalledModel
@@ -171,6 +171,7 @@ class Ollama(Resident):
             vram_bytes=entry.size_vram if entry else None,
             taken=tuple(name for name, digest in standing.items() if not _is(digest, wanted)),
             asleep=entry is None and any(_is(tag.digest, wanted) for tag in tags),
+            loaded=entry is not None,
             faults=(*(_moved(standing, wanted) if wanted else ()), *_stale(tags, loaded, settings, standing.values())),
         )
 
@@ -198,6 +199,11 @@ class Ollama(Resident):
         tags = api.tags()
         source = self._source(api, tags, settings)
         names = settings.served_names or (source.name,)
+        own = _tag(tags, settings.model_path)
+        named = any(same_name(name, settings.model_path) for name in names)
+        if own and named and [tag.digest for tag in tags].count(own.digest) == 1 and own.digest != source.digest:
+            # What was pulled since has this name only, and would go with it.
+            raise _missing(api, settings, own)
         self._unload_others(api, tags, source, names)
         for name in names:
             tag = _tag(tags, name)
@@ -222,6 +228,23 @@ class Ollama(Resident):
             api.delete(alias.name)
             same.remove(alias)
 
+    def keep(self, endpoint: Endpoint, runtime: str, digests: t.Collection[str]) -> None:
+        """By names of their own, which cost no bytes: with its last name a model goes, and any name may move.
+
+        A pull moves the model's own name, the next activation the served ones. Bytes that are gone already are no fault
+        here: that is told when they are wanted.
+        """
+        api = OllamaApi(endpoint.url, timeout=_LOOK)
+        tags = api.tags()
+        there = [tag for tag in tags if tag.name.lower().startswith(kept_name(runtime).lower())]
+        for digest in digests:
+            source = next((tag for tag in tags if _is(tag.digest, digest)), None)
+            if source and not any(_is(tag.digest, digest) for tag in there):
+                api.copy(source.name, kept_name(runtime, source.digest))
+        for tag in there:
+            if not any(_is(tag.digest, digest) for digest in digests):
+                api.delete(tag.name)
+
     def meaning(self, log: str) -> Meaning | None:
         return meaning_of(log, _MEANINGS)
 
@@ -233,10 +256,7 @@ class Ollama(Resident):
         other = next((tag for tag in tags if _is(tag.digest, settings.digest)), None)
         if other:
             return other
-        what = (
-            f"has other bytes as {settings.model_path} than were installed" if own else f"has no {settings.model_path}"
-        )
-        raise LlmError("model_missing", f"{api.place} {what}.", remedy=_PULL)
+        raise _missing(api, settings, own)
 
     def _bring_in(self, api: OllamaApi, settings: Settings, name: str, digest: str) -> None:
         keep_alive = str(settings.options.get("keep_alive", _FOREVER))
@@ -286,6 +306,11 @@ class Ollama(Resident):
                     f"{api.place} has stale weights of {entry.name} in memory, and no name stands for them any more.",
                     remedy="Restart the runtime: no request unloads them.",
                 )
+
+
+def _missing(api: OllamaApi, settings: Settings, own: Tag | None) -> LlmError:
+    what = f"has other bytes as {settings.model_path} than were installed" if own else f"has no {settings.model_path}"
+    return LlmError("model_missing", f"{api.place} {what}.", remedy=_PULL)
 
 
 def _tag(tags: t.Iterable[Tag], name: str) -> Tag | None:

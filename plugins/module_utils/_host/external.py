@@ -10,20 +10,24 @@ from .processes import family, holders, started_at
 
 
 class ExternalSupervisor:
-    """A container, a desktop application, a process that was adopted: it is there while its port is listened on."""
+    """A container, a desktop application, a process that was adopted: it is there while its port is listened on.
+
+    `host` is where the runtime is asked: who listens on another address of the port is somebody else.
+    """
 
     name = "external"
 
-    def __init__(self, layout: Layout, port: int) -> None:
+    def __init__(self, layout: Layout, port: int, host: str) -> None:
         self._layout = layout
         self._port = port
+        self._host = host
 
     def definition_path(self, runtime: str) -> str:
         return f"{self._layout.runtime_folder(runtime)}/external.json"
 
     def process(self, runtime: str) -> Process:
         del runtime
-        found = holders(self._port)
+        found = holders(self._port, host=self._host)
         visible = [pid for pid in found if pid is not None]
         return Process(
             active=bool(found),
@@ -35,13 +39,17 @@ class ExternalSupervisor:
     def reload(self) -> None:
         """There is nothing that could be told."""
 
-    def start(self, service: Service) -> None:
-        if not holders(self._port):
+    def check_start(self, service: Service) -> None:
+        if not holders(self._port, host=self._host):
             raise LlmError(
                 "supervisor_failed",
                 f"Runtime {service.name}: nothing listens on port {self._port}; it is not ours to start.",
                 remedy="Start it where it is run, or choose another supervisor.",
             )
+
+    def start(self, service: Service) -> None:
+        """It runs, or is not ours to start."""
+        self.check_start(service)
 
     def stop(self, service: Service) -> None:
         """Whoever runs it goes on; its models are unloaded by the engine's own means."""

@@ -16,7 +16,8 @@ from .._core.errors import LlmError
 from .._core.layout import Layout
 from .._core.supervisor import Process, Service
 from . import keeper
-from .durable import read_text, write_text
+from .durable import write_text
+from .keeper_state import KeeperState, read_keeper_state
 from .ownership import Owner, make_folder
 from .processes import command_of
 from .waiting import until
@@ -26,7 +27,6 @@ _LOG_BYTES = 64 * 1024
 _KEEPER_GRACE = 5.0
 _FIRST_LIFE = 10.0
 _LAST_WORDS = 5.0
-_STATE_KEYS = {"keeper_pid", "keeper_ticks", "pid", "ticks", "started_at", "restarts", "detail"}
 
 
 class ProcessSupervisor:
@@ -42,25 +42,28 @@ class ProcessSupervisor:
 
     def process(self, runtime: str) -> Process:
         state = self._state(runtime)
-        alive = state is not None and keeper.is_alive(state["pid"], state["ticks"])
+        alive = state is not None and state.engine_lives
         # What runs is looked for where it must be, what is left everywhere.
         belonging = self._belonging(runtime, state, everywhere=not alive)
-        members = frozenset(belonging) - ({state["keeper_pid"]} if state else set())
+        members = frozenset(belonging) - ({state.keeper_pid} if state else set())
         if state is None:
             return Process(members=members)
         return Process(
             active=alive,
-            pid=state["pid"] if alive else None,
-            started_at=state["started_at"] if alive else None,
-            restarts=state["restarts"],
-            failing=not alive and bool(state["detail"]),
-            detail=state["detail"],
+            pid=state.pid if alive else None,
+            started_at=state.started_at if alive else None,
+            restarts=state.restarts,
+            failing=not alive and bool(state.detail),
+            detail=state.detail,
             members=members,
-            ending=alive and bool(state.get("ending")),
+            ending=alive and state.ending,
         )
 
     def reload(self) -> None:
         """Definitions are read at every start."""
+
+    def check_start(self, service: Service) -> None:
+        """It is ours."""
 
     def start(self, service: Service) -> None:
         self.stop(service)
@@ -69,8 +72,9 @@ class ProcessSupervisor:
             make_folder(path, Owner(), 0o755)
         program = folder / "keeper.py"
         write_text(program, inspect.getsource(keeper), mode=0o644)
-        marker = keeper.marker(self._state_path(service.name))
-        words = [sys.executable, "-I", str(program), self.definition_path(service.name), self._state_path(service.name)]
+        state_path = self._layout.pid_file(service.name)
+        marker = keeper.marker(state_path)
+        words = [sys.executable, "-I", str(program), self.definition_path(service.name), state_path]
         # A session of its own and no descriptor of ours: it outlives the connection, and nobody waits for it.
         subprocess.Popen(
             words,
@@ -91,23 +95,24 @@ class ProcessSupervisor:
         # Before anything ends: parents still tell whose children they are.
         known = self._belonging(service.name, state, everywhere=True)
         grace = float(service.stop_timeout)
-        if state and keeper.is_alive(state["keeper_pid"], state["keeper_ticks"]):
-            keeper.send(state["keeper_pid"], state["keeper_ticks"], signal.SIGTERM)
+        if state and state.keeper_lives:
+            keeper.send(state.keeper_pid, state.keeper_ticks, signal.SIGTERM)
             until(
-                lambda: keeper.is_alive(state["keeper_pid"], state["keeper_ticks"]),
+                lambda: state.keeper_lives,
                 lambda alive: not alive,
                 grace + keeper.CHILD_GRACE + _KEEPER_GRACE,
             )
             # It has given the engine its time; what is still there, be it the keeper, is ended as it is.
             grace = 0.0
-        elif state and not keeper.is_alive(state["pid"], state["ticks"]):
+        elif state and not state.engine_lives:
             grace = min(grace, keeper.CHILD_GRACE)
         left = keeper.end(lambda: self._belonging(service.name, state, everywhere=True), grace, known)
         if left:
             named = ", ".join(f"{pid} ({command_of(pid)})" for pid in sorted(left))
             raise LlmError("stop_failed", f"Runtime {service.name}: process {named} does not end.")
-        for path in (self._state_path(service.name), f"{self._state_path(service.name)}.new"):
-            Path(path).unlink(missing_ok=True)
+        path = self._layout.pid_file(service.name)
+        for each in (path, f"{path}.new"):
+            Path(each).unlink(missing_ok=True)
 
     def forget(self, runtime: str) -> None:
         log = Path(self._layout.log_file(runtime))
@@ -131,7 +136,7 @@ class ProcessSupervisor:
         # What it said when it first failed, not what it says since it was started again.
         return text.rpartition(keeper.START_LINE)[2].partition(keeper.AGAIN_LINE)[0]
 
-    def _belonging(self, runtime: str, state: dict[str, t.Any] | None, *, everywhere: bool) -> dict[int, int]:
+    def _belonging(self, runtime: str, state: KeeperState | None, *, everywhere: bool) -> dict[int, int]:
         """Every process of the runtime with its start, its keeper included.
 
         `everywhere` finds those too that got away from a keeper that was killed: by their session, and by the
@@ -140,37 +145,26 @@ class ProcessSupervisor:
         entries = keeper.table()
         roots: set[int] = set()
         if state:
-            for pid, ticks in ((state["keeper_pid"], state["keeper_ticks"]), (state["pid"], state["ticks"])):
+            for pid, ticks in ((state.keeper_pid, state.keeper_ticks), (state.pid, state.ticks)):
                 if pid in entries and ticks is not None and entries[pid].ticks == ticks:
                     roots.add(pid)
-        marked = keeper.marked(self._state_path(runtime), entries) if everywhere else set()
-        if state and state["pid"] and state["ticks"] is not None:
-            session = {entry.pid for entry in entries.values() if entry.session == state["pid"]}
+        marked = keeper.marked(self._layout.pid_file(runtime), entries) if everywhere else set()
+        if state and state.pid and state.ticks is not None:
+            session = {entry.pid for entry in entries.values() if entry.session == state.pid}
             # With its leader a session's number is its own. Without, it can be one that was opened later by somebody
             # else, who left it too: then it is ours if one that carries our marker is in it.
-            if state["pid"] in roots or session & marked:
-                roots |= {pid for pid in session if entries[pid].ticks >= state["ticks"]}
+            if state.pid in roots or session & marked:
+                roots |= {pid for pid in session if entries[pid].ticks >= state.ticks}
         found = keeper.with_descendants(roots | marked, entries) - keeper.ancestors(os.getpid(), entries)
         return {pid: entries[pid].ticks for pid in found if entries[pid].state not in "ZX"}
 
-    def _state_path(self, runtime: str) -> str:
-        return f"{self._layout.run}/{runtime}.pid"
-
-    def _state(self, runtime: str) -> dict[str, t.Any] | None:
-        """What the keeper wrote; None where there is nothing, or nothing that a keeper writes."""
-        text = read_text(Path(self._state_path(runtime)))
-        try:
-            state = dict(json.loads(text)) if text else None
-        except (ValueError, TypeError):
-            return None
-        return state if state and set(state) >= _STATE_KEYS else None
+    def _state(self, runtime: str) -> KeeperState | None:
+        return read_keeper_state(self._layout.pid_file(runtime))
 
 
-def _is_noted(state: dict[str, t.Any] | None) -> bool:
+def _is_noted(state: KeeperState | None) -> bool:
     """Whether what became of the engine is in its keeper's state, or nobody is there to write it."""
-    if state is None or not state["pid"] or keeper.is_alive(state["pid"], state["ticks"]):
-        return True
-    return not keeper.is_alive(state["keeper_pid"], state["keeper_ticks"])
+    return state is None or not state.pid or state.engine_lives or not state.keeper_lives
 
 
 def definition_text(

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -10,6 +11,7 @@ import time
 import typing as t
 from pathlib import Path
 
+from .._core.collision import collides, concrete
 from .._core.errors import LlmError
 from .._core.status import PortOwner
 from . import gpu, keeper
@@ -31,8 +33,6 @@ _CONNECT_SECONDS = 0.5
 
 
 _PROC = Path("/proc")
-# States of a process that ended and waits for its parent to ask: nothing of it runs.
-_DEAD = ("Z", "X", "x")
 # Seconds by which two readings of a start may differ.
 _TOLERANCE = 5.0
 
@@ -92,9 +92,18 @@ def memory_of(members: int | t.Collection[int]) -> int | None:
 
 
 def resident(pid: int) -> int:
-    """Resident bytes of one process; 0 when it is gone."""
-    pages = keeper.read_proc(pid, "statm").split()
-    return int(pages[1]) * _PAGE if len(pages) > 1 else 0
+    """Resident bytes of one process; 0 when it is gone.
+
+    A process whose first thread has ended is a zombie that keeps its memory for the others: they tell of it.
+    """
+    threads: list[str] = []
+    with contextlib.suppress(OSError):
+        threads = os.listdir(f"/proc/{pid}/task")
+    for name in ("statm", *(f"task/{thread}/statm" for thread in threads)):
+        pages = keeper.read_proc(pid, name).split()
+        if len(pages) > 1 and int(pages[1]):
+            return int(pages[1]) * _PAGE
+    return 0
 
 
 def _proportional(pid: int) -> int | None:
@@ -133,24 +142,26 @@ def memory() -> tuple[int, int]:
     return int(seen.total), int(seen.available)
 
 
-def listener(port: int, *, besides: int | t.Collection[int] | None) -> PortOwner | None:
-    """Who else listens on a TCP port: someone that is not one of the processes `besides`.
+def listener(port: int, *, besides: int | t.Collection[int] | None, host: str = "") -> PortOwner | None:
+    """Who else has a TCP port that a runtime on `host` is to have: someone that is not one of the processes `besides`.
 
-    A number stands for its family.
+    A number stands for its family. Without `host` the port is looked for on every address.
     """
-    for pid in holders(port, ours=_members(besides)):
+    for pid in holders(port, ours=_members(besides), host=host):
         return PortOwner(pid, command_of(pid) if pid is not None else None)
     return None
 
 
-def holders(port: int, *, ours: t.Collection[int] = (), pids: t.Collection[int] | None = None) -> list[int | None]:
-    """The processes that listen on a TCP port and are none of `ours`; None for one that the host does not tell.
+def holders(
+    port: int, *, ours: t.Collection[int] = (), pids: t.Collection[int] | None = None, host: str = ""
+) -> list[int | None]:
+    """The processes that listen on a TCP port, in the way of a runtime on `host`, and are none of `ours`.
 
-    `pids` are those of the host, if they have been looked up already.
+    None stands for one that the host does not tell. `pids` are those of the host, if they have been looked up already.
     """
-    sockets = listening(port)
+    sockets = listening(port, host)
     if sockets is None:
-        return _holders_elsewhere(port, ours)
+        return _holders_elsewhere(port, ours, host)
     # Mostly it is ourselves, and nobody else has to be looked at.
     own = held(ours, sockets)
     strange = sockets - set(own.by)
@@ -164,26 +175,29 @@ def holders(port: int, *, ours: t.Collection[int] = (), pids: t.Collection[int] 
     return [*found, None] if hidden and (own.complete or not ours) else found
 
 
-def _holders_elsewhere(port: int, ours: t.Collection[int]) -> list[int | None]:
+def _holders_elsewhere(port: int, ours: t.Collection[int], host: str) -> list[int | None]:
     """On hosts without /proc: by the library, or by knocking where it may not tell."""
     library = _library()
     try:
         found = {
             connection.pid
             for connection in library.net_connections(kind="tcp")
-            if connection.status == library.CONN_LISTEN and connection.laddr.port == port
+            if connection.status == library.CONN_LISTEN
+            and connection.laddr.port == port
+            and collides(connection.laddr.ip, host)
         }
     except library.AccessDenied:
-        found = {None} if _answers(port) else set()
+        found = {None} if _answers(port, host) else set()
     strange = found - set(ours)
     told: list[int | None] = [*sorted(pid for pid in strange if pid is not None)]
     return [*told, None] if None in strange and not ours else told
 
 
-def _answers(port: int) -> bool:
-    for host in ("127.0.0.1", "::1"):
+def _answers(port: int, host: str) -> bool:
+    own = concrete(host)
+    for address in (own,) if own else ("127.0.0.1", "::1"):
         try:
-            socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
+            socket.create_connection((address, port), timeout=_CONNECT_SECONDS).close()
         except OSError:
             continue
         return True
@@ -210,31 +224,17 @@ def running_since(pid: int) -> str | float | None:
     """
     if not (_PROC / "self/stat").exists():
         return started_at(pid) if MISSING is None else None
-    ticks = _ticks(pid)
+    ticks = keeper.start_ticks(pid)
     return None if ticks is None else f"{_boot()}:{ticks}"
 
 
 def is_running(pid: int, since: str | float | None) -> bool:
-    """Whether the very process is there; when no start was noted, any of its number."""
+    """Whether the very process is there of which `running_since` told; when no start was noted, any of its number."""
     now = running_since(pid) if pid > 0 else None
-    if now is None or since is None or isinstance(since, str):
-        return now is not None and since in (None, now)
-    if not isinstance(now, str):
-        return abs(now - since) < _TOLERANCE
-    # An older version noted the time of the day, or without psutil the ticks alone.
-    ticks = _ticks(pid)
-    began = started_at(pid) if MISSING is None else None
-    return ticks == since or (began is not None and abs(began - since) < _TOLERANCE)
-
-
-def _ticks(pid: int) -> int | None:
-    """Clock ticks from the boot to the process's start (proc_pid_stat(5), field 22); None for the gone and the dead."""
-    try:
-        text = (_PROC / str(pid) / "stat").read_text(encoding="ascii", errors="replace")
-        state, *rest = text.rpartition(")")[2].split()
-        return None if state in _DEAD else int(rest[18])
-    except (OSError, ValueError, IndexError):
-        return None
+    if isinstance(since, (int, float)) and now is not None:
+        began = started_at(pid) if MISSING is None else None
+        return began is not None and abs(began - since) < _TOLERANCE
+    return now is not None and since in (None, now)
 
 
 def _boot() -> str:
@@ -259,7 +259,10 @@ def environment_of(pid: int) -> dict[str, str] | None:
     return {name: value for name, equals, value in pairs if equals} or None
 
 
-def vram_of(pids: t.Collection[int]) -> int | None:
-    """Bytes of GPU memory that processes hold together; None where no tool tells of any process."""
-    held = gpu.vram_by_pid()
+def vram_of(pids: t.Collection[int], held: t.Mapping[int, int] | None = None) -> int | None:
+    """Bytes of GPU memory that processes hold together; None where no tool tells of any process.
+
+    `held` is what the tools told of each process, if they have been asked already.
+    """
+    held = gpu.vram_by_pid() if held is None else held
     return sum(held.get(pid, 0) for pid in pids) if held else None

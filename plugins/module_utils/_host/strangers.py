@@ -3,20 +3,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pwd
 import re
 import subprocess
 import typing as t
 from dataclasses import dataclass
-from pathlib import Path
 
 from .._core.errors import LlmError
 from .._core.masking import masked
 from . import keeper
-from .durable import read_text
 from .keeper import Entry
+from .keeper_state import read_keeper_state
 from .processes import holders, resident
 
 LISTENER, ENGINE, ORPHAN, ZOMBIE = "listener", "engine", "orphan", "zombie"
@@ -70,12 +68,17 @@ class Stranger:
 
 @dataclass(frozen=True)
 class Territory:
-    """What is a runtime's own: its port, the processes of its supervisor, its unit, its keeper's state file."""
+    """What is a runtime's own: its port, the processes of its supervisor, its unit, its keeper's state file.
+
+    `host` is where it listens, empty for everywhere; `left` are those members that have outlived it.
+    """
 
     port: int
     members: frozenset[int]
     unit: str
     state_path: str
+    host: str = ""
+    left: frozenset[int] = frozenset()
 
 
 def find(
@@ -88,11 +91,14 @@ def find(
     entries = keeper.table()
     vram = vram or {}
     kinds: dict[int, str] = {}
-    for pid in holders(territory.port, ours=territory.members, pids=entries):
+    for pid in holders(territory.port, ours=territory.members, pids=entries, host=territory.host):
         if pid is not None:
             kinds[pid] = LISTENER
     ours = {*territory.members, *others}
-    left = keeper.marked(territory.state_path, entries) - territory.members - _living_keeper(territory.state_path)
+    keeping = _living_keeper(territory.state_path)
+    left = keeper.marked(territory.state_path, entries) - territory.members - keeping
+    # What a keeper that lives has not ended yet, it is about to.
+    left |= set() if keeping else territory.left
     engines: dict[int, str] = {}
     for entry in entries.values():
         words = _words(entry)
@@ -141,12 +147,8 @@ def engine_of(words: t.Sequence[str]) -> str | None:
 
 def _living_keeper(state_path: str) -> set[int]:
     """It is no member, but not left over either."""
-    try:
-        state = json.loads(read_text(Path(state_path)) or "")
-        pid, ticks = int(state["keeper_pid"]), int(state["keeper_ticks"])
-    except (ValueError, KeyError, TypeError):
-        return set()
-    return {pid} if keeper.is_alive(pid, ticks) else set()
+    state = read_keeper_state(state_path)
+    return {state.keeper_pid} if state and state.keeper_lives else set()
 
 
 def _words(entry: Entry) -> list[str]:
@@ -232,12 +234,12 @@ def _boot_time() -> float:
         return next((float(line.split()[1]) for line in file if line.startswith("btime ")), 0.0)
 
 
-def evict(record: Stranger, grace: float) -> str:
+def evict(record: Stranger, grace: float, *, check_mode: bool = False) -> str:
     """End exactly the process that was told of, with all that belongs to it; returns what was done.
 
     With it go its descendants, or its whole session if it leads one: SIGTERM, `grace` seconds, SIGKILL. What systemd
     would start again is stopped by systemd, if it is its unit's main process. Raises `stop_failed`, with nothing
-    done, for what cannot be ended so, and for pid 1, ourselves and what we descend from.
+    done, for what cannot be ended so, and for pid 1, ourselves and what we descend from. In check mode nothing is ended.
     """
     entries = keeper.table()
     entry = entries.get(record.pid)
@@ -254,12 +256,14 @@ def evict(record: Stranger, grace: float) -> str:
     if record.unit:
         unit = _Unit.of(record.unit, record.unit_user)
         if unit.restart not in ("", "no") and unit.main in {record.pid, *keeper.ancestors(record.pid, entries)}:
-            return _stop_unit(record, unit, grace)
+            return _stop_unit(record, unit, grace, check_mode)
         # What left the unit's own processes, as what was started over ssh does, is nobody's to start again.
         warning = "" if unit.restart else f"; its unit {unit.name} could not be asked and may start it again"
     victims = _victims(entry, entries)
     if victims & kept:
         raise _refusal(record, "this very task runs in its session")
+    if check_mode:
+        return f"process {record.pid} of {record.owner} ({record.command}) would be ended"
     known = {pid: entries[pid].ticks for pid in victims}
     left = keeper.end(lambda: _descendants_of(record, known), grace, known)
     if left:
@@ -305,12 +309,14 @@ class _Unit(t.NamedTuple):
         return cls(name, manager, seen.get("Restart", ""), int(seen.get("MainPID") or 0))
 
 
-def _stop_unit(record: Stranger, unit: _Unit, grace: float) -> str:
+def _stop_unit(record: Stranger, unit: _Unit, grace: float, check_mode: bool) -> str:
     if unit.main != record.pid:
         # A unit does more than one thing, as that of a container service does: it is not ours to say that all goes.
         raise _refusal(
             record, f"it belongs to {unit.name}, which is kept by systemd (Restart={unit.restart}); stop that unit"
         )
+    if check_mode:
+        return f"the unit {unit.name} would be stopped"
     done = _systemctl(*unit.manager, "stop", unit.name, timeout=grace + _ACT)
     if done is None or done.returncode or keeper.is_alive(record.pid, record.ticks):
         said = done.stderr.strip() if done else "no answer"

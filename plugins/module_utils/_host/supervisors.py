@@ -12,11 +12,11 @@ from .process import ProcessSupervisor
 from .systemd import Systemd
 
 
-def choose(wish: str, layout: Layout, port: int | None = None) -> Supervisor:
+def choose(wish: str, layout: Layout, port: int | None = None, host: str = "") -> Supervisor:
     """`auto` is systemd where it runs the host and we are root, `process` otherwise.
 
     A tree below a prefix has no account of its own, and units are the host's: it is kept by `process` only.
-    `external` is known by its port.
+    `external` is known by its port, on the address of `host` alone where that is one.
     """
     if wish == "external":
         if port is None:
@@ -25,7 +25,7 @@ def choose(wish: str, layout: Layout, port: int | None = None) -> Supervisor:
                 "The supervisor external was asked for without a port.",
                 remedy="Set port to the one that it listens on.",
             )
-        return ExternalSupervisor(layout, port)
+        return ExternalSupervisor(layout, port, host)
     if wish == "systemd" and layout.prefixed:
         raise LlmError(
             "supervisor_failed",

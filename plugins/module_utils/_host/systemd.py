@@ -54,6 +54,9 @@ class Systemd:
     def reload(self) -> None:
         self._call("daemon-reload")
 
+    def check_start(self, service: Service) -> None:
+        """It is ours."""
+
     def start(self, service: Service) -> None:
         unit = unit_name(service.name)
         # Earlier failures must not use up the start limit of this attempt.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .._api.address import shown_address
 from .._api.local_file import sha256_of
-from .._api.ollama import OllamaApi, PullLine, Tag, full_name, normal_name, same_name
+from .._api.ollama import OllamaApi, PullLine, Tag, full_name, is_kept_name, normal_name, same_name
 from .._api.ollama_command import OllamaCommand
 from .._api.ollama_description import ollama_description
 from .._api.ollama_registry import Blob, RegistryManifest, blob_path, manifest_path, ollama_manifest, parse_manifest
@@ -238,7 +238,7 @@ class Ollama:
             # What cannot be had again is not deleted: damaged is better than gone.
             ollama_manifest(name, insecure=insecure, timeout=self._options.timeout)
             notes.append(_mended(resolved.damaged))
-            client.delete(name)
+            _forget(client, name)
         client.pull(name, insecure=insecure, progress=told)
         known = set(resolved.origin.get("proven", ())) if not resolved.damaged else set()
         if request.verify == "never":
@@ -256,7 +256,7 @@ class Ollama:
                 break
             # A layer that is there is trusted unread by the next pull: only deleting brings it anew.
             notes.append(_mended(wrong))
-            client.delete(name)
+            _forget(client, name)
             client.pull(name, insecure=insecure, progress=told)
         raise _kept(client, name, wrong)
 
@@ -271,7 +271,7 @@ class Ollama:
         name = request.reference.model
         if resolved.damaged:
             notes.append(_mended(resolved.damaged, "made"))
-            client.delete(name)
+            _forget(client, name)
         creation.make(client, name)
         if resolved.damaged:
             local = self._local(request, _find(client.tags(), name))
@@ -284,7 +284,7 @@ class Ollama:
         if _find(client.tags(), record.model):
             # Deleted while it is loaded it would stay in memory, with no request that unloads it.
             client.unload(record.model)
-            client.delete(record.model)
+            _forget(client, record.model)
 
     def inventory(self) -> list[HeldModel]:
         client = self._connected("")
@@ -315,6 +315,16 @@ class Ollama:
 
 def _find(tags: t.Iterable[Tag], name: str) -> Tag | None:
     return next((tag for tag in tags if same_name(tag.name, name)), None)
+
+
+def _forget(client: OllamaApi | OllamaCommand, name: str) -> None:
+    """Delete a model with the names that keep its bytes for a rollback, under which they would stay."""
+    tags = client.tags()
+    own = _find(tags, name)
+    for tag in tags if own else ():
+        if own and tag.digest == own.digest and is_kept_name(tag.name):
+            client.delete(tag.name)
+    client.delete(name)
 
 
 def _whole(tag: Tag, local: RegistryManifest | None, known: str) -> str:

@@ -16,8 +16,9 @@ from .._core.diagnosis_summary import Answer
 from .._core.hiding import Hiding, secrets_in_variables, secrets_in_words
 from .._core.outcome import Outcome
 from .._core.supervisor import Process
-from .._host import gpu, keeper, processes, strangers
+from .._host import keeper, processes, strangers
 from .._host.generations import runtime_names
+from .._host.gpu_look import look_at_gpus
 from .._host.keeper import parse_environment
 from .._host.place import layout_here
 from .asked import Asked
@@ -43,7 +44,8 @@ class DiagnosisTask:
         seconds = float(self._params["timeout"])
         deadline, patience = begun + seconds, begun + seconds * _PATIENCE
         listed = Asked(lambda: runtime_names(self._layout))
-        vram = Asked(gpu.vram_by_pid)
+        gpus = look_at_gpus()
+        vram = Asked(gpus.held)
         names = listed.answer(patience)
         parts = {
             name: RuntimeParts(
@@ -51,6 +53,7 @@ class DiagnosisTask:
                 self._layout,
                 lines=int(self._params["lines"]),
                 deadline=deadline,
+                gpus=gpus,
             )
             for name in names.value or ()
         }
@@ -58,7 +61,7 @@ class DiagnosisTask:
         held = functools.partial(vram.answer, patience)
         own = functools.partial(_known_members, members, patience)
         secrets = Asked(lambda: self._secrets(own()))
-        host = HostParts(self._layout, self._params, parts, own, held)
+        host = HostParts(self._layout, self._params, parts, own, held, gpus)
         asked = {(what, ""): Asked(question) for what, question in host.questions().items()}
         for name, part in parts.items():
             process = functools.partial(_process_of, members[name], patience)

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.metadata
-import ipaddress
 import os
 import platform
 import pwd
@@ -17,15 +16,17 @@ import typing as t
 from pathlib import Path
 
 from .._core.clock import written
+from .._core.collision import collides
 from .._core.diagnosis_summary import Answer, duration
-from .._core.layout import Layout
+from .._core.layout import Layout, unit_name
 from .._core.model import GB
 from .._core.operation import SHOWN
 from .._core.supervisor import Process
 from .._engines.registry import ENGINES
 from .._host import gpu, keeper, processes, strangers
-from .._host.connections import established, held
+from .._host.connections import established, held, listeners
 from .._host.durable import read_link, read_text
+from .._host.gpu_look import GpuLook
 from .._host.operations import Operations
 from .._host.ownership import Owner
 from .._host.place import has_systemd
@@ -34,7 +35,6 @@ from .diagnose_runtime import Question, RuntimeParts
 
 _GPU_TOOLS = ("nvidia-smi", "rocm-smi")
 _DEVICES = ("nvidia0", "nvidiactl", "kfd", "dri")
-_LISTEN = "0A"
 _KILLED = re.compile(r"(?:Out of memory|Memory cgroup out of memory): Killed process|invoked oom-killer")
 # Of the kernel's log: bytes of one record, records that are looked at, and those that are told.
 _RECORD, _RECORDS, _EVENTS = 8192, 50_000, 5
@@ -50,12 +50,14 @@ class HostParts:
         runtimes: t.Mapping[str, RuntimeParts],
         members: t.Callable[[], t.Mapping[str, Process]],
         vram: t.Callable[[], Answer],
+        gpus: GpuLook,
     ) -> None:
         self._layout = layout
         self._params = params
         self._runtimes = runtimes
         self._members = members
         self._vram = vram
+        self._gpus = gpus
         self._store = Store(params.get("store") or layout.store, Owner())
 
     def questions(self) -> dict[str, Question]:
@@ -78,8 +80,9 @@ class HostParts:
         ours = {pid for process in members.values() for pid in process.members}
         found: dict[int, strangers.Stranger] = {}
         for name, process in members.items():
-            unit, state = f"llm-{name}.service", f"{self._layout.run}/{name}.pid"
-            territory = strangers.Territory(self._runtimes[name].port() or 0, process.members, unit, state)
+            host, port = self._runtimes[name].listens_on() or ("", 0)
+            unit, state = unit_name(name), self._layout.pid_file(name)
+            territory = strangers.Territory(port, process.members, unit, state, host, process.left)
             for each in strangers.find(territory, ours - process.members, vram):
                 if each.kind != strangers.ENGINE:
                     found.setdefault(each.pid, each)
@@ -89,18 +92,20 @@ class HostParts:
 
     def ports(self) -> list[dict[str, t.Any]]:
         """Who listens on the runtimes' ports and on the engines' usual ones, and where runtimes' processes do."""
-        sockets = _listening()
+        sockets = listeners()
         members = self._members()
-        wanted = {name: part.port() for name, part in self._runtimes.items()}
+        places = {name: part.listens_on() for name, part in self._runtimes.items()}
+        wanted = {name: place for name, place in places.items() if place}
         usual = {engine.default_port: name for name, engine in sorted(ENGINES.items())}
         inodes = {inode for _address, _port, inode in sockets}
         ours = {pid: name for name, process in members.items() for pid in process.members}
         holders = {**held(keeper.pids(), inodes).by, **held(ours, inodes).by}
-        found = []
+        found: list[dict[str, t.Any]] = []
         for address, port, inode in sorted(sockets):
             pid = holders.get(inode)
             owner = ours.get(pid) if pid else None
-            meant = next((name for name, wish in wanted.items() if wish == port), None)
+            claims = [name for name, place in wanted.items() if _is_at(place, address, port)]
+            meant = owner if owner in claims else next(iter(claims), None)
             if owner is None and meant is None and port not in usual:
                 continue
             if owner and meant in (owner, None):
@@ -110,9 +115,10 @@ class HostParts:
             else:
                 whose = f"nobody here; usual for {usual[port]}"
             who = f"{pid} {processes.command_of(pid) or ''}".strip() if pid else "a process of another account"
-            row = {"port": port, "address": address, "who": who, "clients": established(port), "whose": whose}
-            found.append(row)
-        silent = {name: port for name, port in wanted.items() if port and port not in {row["port"] for row in found}}
+            clients = established(port, host=address)
+            found.append({"port": port, "address": address, "who": who, "clients": clients, "whose": whose})
+        silent = {name: place[1] for name, place in wanted.items()
+                  if not any(_is_at(place, row["address"], row["port"]) for row in found)}  # fmt: skip
         nobody = [{"port": port, "address": "-", "who": "nobody", "clients": None, "whose": name}
                   for name, port in sorted(silent.items())]  # fmt: skip
         return [*found, *nobody]
@@ -121,7 +127,7 @@ class HostParts:
         path = os.pathsep.join([os.environ.get("PATH", ""), *gpu.PLACES])
         tools = [tool for tool in _GPU_TOOLS if shutil.which(tool, path=path)]
         devices = [f"/dev/{name}" for name in _DEVICES if Path(f"/dev/{name}").exists()]
-        cards = gpu.gpus()
+        cards = self._gpus.cards()
         driver = (read_text(Path("/proc/driver/nvidia/version")) or "").splitlines()
         why = "There is no GPU tool (nvidia-smi, rocm-smi)."
         if tools:
@@ -220,22 +226,10 @@ def _told(each: strangers.Stranger) -> dict[str, t.Any]:
     }
 
 
-def _listening() -> set[tuple[str, int, int]]:
-    """Address, port and inode of every TCP socket that listens (proc(5), /proc/net/tcp)."""
-    found = set()
-    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
-        for line in (read_text(Path(path)) or "").splitlines()[1:]:
-            cells = line.split()
-            if cells[3] == _LISTEN:
-                address, _colon, port = cells[1].partition(":")
-                found.add((_address(address), int(port, 16), int(cells[9])))
-    return found
-
-
-def _address(text: str) -> str:
-    """Each word of four bytes stands in the order of the processor."""
-    words = [int(text[start : start + 8], 16).to_bytes(4, sys.byteorder) for start in range(0, len(text), 8)]
-    return str(ipaddress.ip_address(b"".join(words)))
+def _is_at(place: tuple[str, int], address: str, port: int) -> bool:
+    """Whether a socket is where a runtime's is to be."""
+    host, number = place
+    return number == port and collides(address, host)
 
 
 def memory() -> dict[str, t.Any]:

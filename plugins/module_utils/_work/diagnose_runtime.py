@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -20,8 +21,11 @@ from .._core.supervisor import Process, Supervisor
 from .._engines.registry import engine_named
 from .._host import keeper, processes
 from .._host.durable import read_link, read_text
+from .._host.gpu_look import GpuLook
+from .._host.keeper_state import KeeperState, read_keeper_state
 from .._host.supervisors import choose
 from .._host.systemd import CGROUP_ROOTS
+from .ask_engine import PATIENCE
 from .asked import GRACE, said_by
 from .runtime_place import place_of, settings_of
 
@@ -37,12 +41,16 @@ _RESOURCES = ("Max locked memory", "Max address space", "Max core file size", "M
 
 
 class RuntimeParts:
-    """`lines` of its log are told; what takes tools is given up at `deadline` (monotonic seconds)."""
+    """`lines` of its log are told; what takes tools is given up at `deadline` (monotonic seconds).
 
-    def __init__(self, name: str, layout: Layout, *, lines: int, deadline: float) -> None:
+    `gpus` is what the GPU tools tell to all parts of the diagnosis.
+    """
+
+    def __init__(self, name: str, layout: Layout, *, lines: int, deadline: float, gpus: GpuLook) -> None:
         self.name = name
         self._layout = layout
         self._lines = lines
+        self._gpus = gpus
         # So that what a tool did not do is still told.
         self._until = deadline - 2 * GRACE - 0.1
 
@@ -60,9 +68,16 @@ class RuntimeParts:
     def process(self) -> Process:
         return self._supervisor().process(self.name)
 
-    def port(self) -> int | None:
+    def listens_on(self) -> tuple[str, int] | None:
+        """Its host and its port; None for one that never served."""
         serving = self._serving()
-        return int(serving.spec["port"]) if serving else None
+        if serving is None:
+            return None
+        host, port = str(serving.spec["host"]), int(serving.spec["port"])
+        # Of an engine or a supervisor that is not there any more, what was asked for is known all the same.
+        with contextlib.suppress(LlmError):
+            host = place_of(serving, self._layout).listens_on(engine_named(serving.engine), host)
+        return host, port
 
     def status(self) -> dict[str, t.Any] | None:
         """The record that `llm_runtime_info` has; None for one that never served."""
@@ -71,7 +86,8 @@ class RuntimeParts:
             return None
         place = place_of(generation, self._layout)
         engine = engine_named(generation.engine)
-        seen = place.observe(generation, engine, settings_of(generation), int(generation.spec["port"]))
+        port = int(generation.spec["port"])
+        seen = place.observe(generation, engine, settings_of(generation), port, self._gpus, PATIENCE)
         return record(self.name, seen, judge(seen))
 
     def transactions(self) -> dict[str, t.Any]:
@@ -107,7 +123,7 @@ class RuntimeParts:
         if not entries:
             raise LlmError("unsupported", "this host has no /proc")
         state = self._keeper_state()
-        roots = {*process.members, *((int(state["keeper_pid"]),) if state and _lives(state) else ())}
+        roots = {*process.members, *((state.keeper_pid,) if state and state.keeper_lives else ())}
         known = keeper.with_descendants(roots, entries)
         children: dict[int, list[int]] = {}
         for pid in sorted(known):
@@ -169,25 +185,21 @@ class RuntimeParts:
         if seen is None:
             state.append(("keeper", "does not run"))
         else:
-            state.append(("keeper", f"process {seen['keeper_pid']}{'' if _lives(seen) else ', which is gone'}"))
-            state.append(("engine", f"process {seen.get('pid')}" if seen.get("pid") else "does not run"))
-            state.append(("restarts", str(seen.get("restarts"))))
-            state.append(("ended with", str(seen.get("detail") or "-")))
+            state.append(("keeper", f"process {seen.keeper_pid}{'' if seen.keeper_lives else ', which is gone'}"))
+            state.append(("engine", f"process {seen.pid}" if seen.pid else "does not run"))
+            state.append(("restarts", str(seen.restarts)))
+            state.append(("ended with", seen.detail or "-"))
         text = read_text(path)
         return state, [(str(path), _keeper_definition(text) if text is not None else ["it is not there"])]
 
-    def _keeper_state(self) -> dict[str, t.Any] | None:
-        try:
-            state = json.loads(read_text(Path(f"{self._layout.run}/{self.name}.pid")) or "null")
-        except ValueError:
-            return None
-        return state if isinstance(state, dict) and isinstance(state.get("keeper_pid"), int) else None
+    def _keeper_state(self) -> KeeperState | None:
+        return read_keeper_state(self._layout.pid_file(self.name))
 
     def _supervisor(self) -> Supervisor:
         serving = self._serving()
         if serving is None:
             return choose("auto", self._layout)
-        return choose(str(serving.spec["supervisor"]), self._layout, port=int(serving.spec["port"]))
+        return place_of(serving, self._layout).supervisor
 
     def _serving(self) -> Generation | None:
         """The generation that serves, as far as its record can be read."""
@@ -214,10 +226,6 @@ def _value(answer: Answer) -> Process:
 
 def parse_names(text: str) -> list[str]:
     return sorted(keeper.parse_environment(text))
-
-
-def _lives(state: t.Mapping[str, t.Any]) -> bool:
-    return keeper.is_alive(int(state["keeper_pid"]), state.get("keeper_ticks"))
 
 
 def _told(entry: keeper.Entry, vram: int | None) -> dict[str, t.Any]:

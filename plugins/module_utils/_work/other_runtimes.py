@@ -8,13 +8,15 @@ import time
 import typing as t
 from pathlib import Path
 
+from .._core.errors import LlmError
+from .._core.generation import Generation
 from .._core.layout import Layout
-from .._engines.registry import engine_named
 from .._host.generations import Generations, runtime_names
 from .._host.lock import hold
 from .._host.ownership import Owner
-from .runtime_place import RuntimePlace, place_of
-from .wait_healthy import wait_healthy
+from .loaded_model import goes_on, is_loaded
+from .side import Side, side_of
+from .wait_healthy import loading_time, wait_healthy
 
 # Seconds that a task on one of them may keep us waiting.
 _LOCK_TIMEOUT = 60.0
@@ -27,37 +29,53 @@ class OtherRuntimes:
         self._layout = layout
         self._name = name
 
-    def running(self) -> tuple[str, ...]:
-        """Those that have a process of ours; what somebody else runs is not ours to stop."""
-        return tuple(place.name for place in self._places(runtime_names(self._layout)) if _is_up(place))
+    def running(self, besides: Generation) -> tuple[str, ...]:
+        """Those that have a process of ours, or a model in the memory of a program that somebody else runs.
 
-    def members(self) -> frozenset[int]:
-        """The processes of all of them."""
-        places = self._places(runtime_names(self._layout))
-        return frozenset().union(*(place.supervisor.process(place.name).members for place in places))
+        `besides` is what is to have the host for itself: the same bytes in the same program are its own.
+        """
+        return tuple(
+            side.place.name for side in self._sides() if not _is_shared(side.generation, besides) and _is_up(side)
+        )
+
+    def going_on(self) -> list[str]:
+        """What there is to tell of those that somebody else runs and that will not make room."""
+        return [goes_on(side) for side in self._sides() if _is_theirs(side) and is_loaded(side) is None]
+
+    def members(self, names: t.Iterable[str] | None = None) -> frozenset[int]:
+        """The processes of these; without names of all that are ours."""
+        sides = [side for side in self._sides(names) if names is not None or not _is_theirs(side)]
+        return frozenset().union(*(side.process.members for side in sides))
 
     def stop(self, names: t.Iterable[str]) -> None:
-        for place in self._places(names):
-            with self._alone(place.name):
-                place.supervisor.stop(place.service)
+        """Whatever somebody else runs goes on, without the model; its names stay, so that clients find it again."""
+        for side in self._sides(names):
+            with self._alone(side.place.name):
+                if _is_theirs(side):
+                    side.release(side.settings.served_names)
+                else:
+                    side.place.supervisor.stop(side.place.service)
 
     def start(self, names: t.Iterable[str], patience: float) -> None:
-        """Start them again and wait until each is ready; they were proven when they were activated."""
-        for place in self._places(names):
-            generation = place.generations.active()
-            if generation is None:
-                continue
-            with self._alone(place.name):
-                started = time.time()
-                place.supervisor.start(place.service)
-                wait_healthy(place, engine_named(generation.engine), generation, started, patience)
+        """Start them again and wait until each is ready; they were proven when they were activated.
 
-    def _places(self, names: t.Iterable[str]) -> t.Iterator[RuntimePlace]:
-        for name in names:
+        One that fails keeps no other from being tried; the first failure is raised then.
+        """
+        failures = []
+        for side in self._sides(names):
+            try:
+                with self._alone(side.place.name):
+                    _start(side, patience)
+            except LlmError as failure:
+                failures.append(failure.about(f"Runtime {side.place.name}"))
+        if failures:
+            raise failures[0]
+
+    def _sides(self, names: t.Iterable[str] | None = None) -> t.Iterator[Side]:
+        for name in runtime_names(self._layout) if names is None else names:
             generation = Generations(self._layout, name).active() if name != self._name else None
-            place = place_of(generation, self._layout) if generation is not None else None
-            if place is not None and place.supervisor.name != "external":
-                yield place
+            if generation is not None:
+                yield side_of(generation, self._layout)
 
     @contextlib.contextmanager
     def _alone(self, name: str) -> t.Iterator[None]:
@@ -66,6 +84,26 @@ class OtherRuntimes:
             yield
 
 
-def _is_up(place: RuntimePlace) -> bool:
-    process = place.supervisor.process(place.name)
-    return process.active or process.failing
+def _start(side: Side, patience: float) -> None:
+    started = time.time()
+    side.place.supervisor.start(side.place.service)
+    wait_healthy(side.place, side.engine, side.generation, started, patience)
+    if side.engine.resident and side.settings.model_path:
+        # It is up without it, and would load it while the first client waits.
+        side.engine.load(side.endpoint, side.settings, loading_time(side.generation.model.size_bytes, patience))
+
+
+def _is_theirs(side: Side) -> bool:
+    return side.place.supervisor.name == "external"
+
+
+def _is_up(side: Side) -> bool:
+    if _is_theirs(side):
+        return is_loaded(side) is True
+    return side.process.active or side.process.failing
+
+
+def _is_shared(one: Generation, other: Generation) -> bool:
+    if (one.engine, one.spec["port"]) != (other.engine, other.spec["port"]) or not one.model.path:
+        return False
+    return one.model.path == other.model.path or one.model.revision == other.model.revision != ""

@@ -12,10 +12,10 @@ from .._host.waiting import until
 _LAST_BREATH = 2.0
 
 
-def holder_of(port: int, process: Process) -> PortOwner | None:
-    """Who else listens on a port. A socket whose process is just ending is waited for: it is nobody's any more."""
+def holder_of(host: str, port: int, process: Process) -> PortOwner | None:
+    """Who else has the port that a runtime on `host` is to have. A socket whose process is just ending is waited for: it is nobody's any more."""
     _done, owner = until(
-        lambda: processes.listener(port, besides=process.members),
+        lambda: processes.listener(port, besides=process.members, host=host),
         lambda found: found is None or found.pid is not None,
         _LAST_BREATH,
     )

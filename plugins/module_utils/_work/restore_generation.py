@@ -14,7 +14,7 @@ from .._core.generation import ACTIVE, TRYING, Generation
 from .._core.outcome import Outcome
 from .._core.runtime import complete
 from .._engines.registry import engine_named
-from .runtime_place import configuration_of
+from .runtime_place import configuration_of, place_of
 from .runtime_subject import Subject
 from .start_runtime import bring
 from .wanted_runtime import Wanted, check_served_names
@@ -24,6 +24,7 @@ def restore(subject: Subject, *, check_mode: bool) -> Outcome:
     """Numbers only grow: what is restored becomes a new generation, which says what it is a copy of."""
     serving = subject.serving()
     chosen = _chosen(subject, serving)
+    subject = replace(subject, place=place_of(chosen, subject.layout))
     engine = engine_named(chosen.engine)
     spec = complete(subject.name, {}, chosen.spec, engine.default_port, resident=engine.resident)
     check_served_names(spec, engine, subject.layout, subject.store)

@@ -4,25 +4,28 @@
 from __future__ import annotations
 
 import time
+import typing as t
 from pathlib import Path
 
 from .._core import clock
-from .._core.engine import BROKEN, READY, REFUSED, Endpoint, Engine, Health, Served, Settings
+from .._core.collision import EVERYWHERE
+from .._core.engine import Endpoint, Engine, Settings
 from .._core.environment_file import render
-from .._core.errors import LlmError
 from .._core.generation import Generation
 from .._core.gpu import summed
 from .._core.layout import Layout, unit_name
 from .._core.status import Observation, Stranger
 from .._core.supervisor import Process, Service, Supervisor
-from .._host import gpu, processes, strangers
+from .._host import processes, strangers
 from .._host.configuration import Configuration, ConfigurationFiles
 from .._host.durable import read_text
 from .._host.generations import Generations
+from .._host.gpu_look import GpuLook, look_at_gpus
 from .._host.journal import Journal
 from .._host.keeper import parse_environment
 from .._host.ownership import owner_of
 from .._host.supervisors import choose
+from .ask_engine import Said, ask
 
 # Seconds after its start from which a runtime that does not answer is looked at twice.
 _SETTLED = 30.0
@@ -45,10 +48,18 @@ class RuntimePlace:
         variables = processes.environment_of(process.pid) if process.pid else None
         return variables is None or generation.environment.items() <= variables.items()
 
-    def strangers(self, port: int, process: Process) -> list[strangers.Stranger]:
-        """All that is in its way, by what the host tells."""
-        state = f"{self.layout.run}/{self.name}.pid"
-        return strangers.find(strangers.Territory(port, process.members, self.unit or "", state))
+    def strangers(
+        self, host: str, port: int, process: Process, vram: t.Mapping[int, int] | None = None
+    ) -> list[strangers.Stranger]:
+        """All that is in its way where it listens, by what the host tells; `vram` is GPU memory by process in bytes."""
+        state = self.layout.pid_file(self.name)
+        territory = strangers.Territory(port, process.members, self.unit or "", state, host, process.left)
+        return strangers.find(territory, vram=vram)
+
+    def listens_on(self, engine: Engine, host: str) -> str:
+        """The address that it takes its port on, which for some programs is every one, whatever they are told."""
+        ours = self.supervisor.name != "external"
+        return EVERYWHERE if ours and engine.listens_everywhere else host
 
     @property
     def unit(self) -> str | None:
@@ -59,41 +70,48 @@ class RuntimePlace:
         return Endpoint(settings.host, settings.port, secrets.get(engine.api_key_variable, ""))
 
     def observe(
-        self, generation: Generation | None, engine: Engine, settings: Settings | None, port: int
+        self,
+        generation: Generation | None,
+        engine: Engine,
+        settings: Settings | None,
+        port: int,
+        gpus: GpuLook | None = None,
+        patience: float | None = None,
     ) -> Observation:
-        """Look once, within seconds, whatever state it is in."""
+        """Look once, within seconds, whatever state it is in. `gpus` is what others of the same time look at too.
+
+        `patience` is the seconds for all questions to its engine; without it each has its own.
+        """
+        gpus = gpus or look_at_gpus()
         process = self.supervisor.process(self.name)
-        health, served, fault = Health(REFUSED), None, None
+        said = Said()
         if process.active and settings:
             endpoint = self.endpoint(engine, settings)
-            health = engine.health(endpoint)
-            if health.state in (REFUSED, BROKEN) and _has_settled(process):
-                # One slow answer is no fault: whoever looks again and again must not see it blink.
-                health = engine.health(endpoint)
-            if health.state == READY:
-                served, fault = _served(engine, endpoint, settings)
+            said = ask(engine, endpoint, settings, settled=_has_settled(process), seconds=patience)
         memory = processes.memory_of(process.members) if process.active else None
-        vram = processes.vram_of(process.members) if process.active else None
+        vram = processes.vram_of(process.members, gpus.held()) if process.active else None
+        host = self.listens_on(engine, settings.host) if settings else ""
         return Observation(
             generation=generation,
             process=process,
-            health=health,
-            served=served,
+            health=said.health,
+            served=said.served,
             settings=settings,
             memory_bytes=memory,
             memory_percent=100 * memory / processes.total_memory() if memory is not None else None,
             port=port,
-            port_owner=processes.listener(port, besides=process.members),
+            port_owner=processes.listener(port, besides=process.members, host=host),
             supervisor=self.supervisor.name,
             unit=self.unit,
             now=time.time(),
-            fault=fault,
+            fault=said.fault,
+            unanswered=said.unanswered,
             vram_bytes=vram,
-            vram_percent=summed(gpu.gpus())["vram_usage_percent"] if vram is not None else None,
+            vram_percent=summed(gpus.cards())["vram_usage_percent"] if vram is not None else None,
             running=self._running(generation, process),
             left=Journal(self.layout, self.name).pending(),
             proven_at=clock.read(str(generation.proof.get("at"))) if generation else None,
-            strangers=tuple(_told(each) for each in self.strangers(port, process)),
+            strangers=tuple(_told(each) for each in self.strangers(host, port, process, gpus.held())),
         )
 
     def _running(self, generation: Generation | None, process: Process) -> int | None:
@@ -127,17 +145,10 @@ def _has_settled(process: Process) -> bool:
     return process.started_at is not None and time.time() - process.started_at > _SETTLED
 
 
-def _served(engine: Engine, endpoint: Endpoint, settings: Settings) -> tuple[Served | None, str | None]:
-    try:
-        return engine.served(endpoint, settings), None
-    except LlmError as failure:
-        return None, failure.what
-
-
 def place_of(generation: Generation, layout: Layout) -> RuntimePlace:
     """The place of a runtime as a generation of it has it."""
     spec = generation.spec
-    supervisor = choose(str(spec["supervisor"]), layout, port=int(spec["port"]))
+    supervisor = choose(str(spec["supervisor"]), layout, port=int(spec["port"]), host=str(spec["host"]))
     return RuntimePlace(generation.runtime, layout, supervisor, int(spec["stop_timeout"]))
 
 

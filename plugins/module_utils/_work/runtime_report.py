@@ -14,7 +14,7 @@ from .._core.status import judge, record
 from .._host.configuration import Configuration
 from .._host.keeper import parse_environment
 from .prove import Proven
-from .runtime_place import settings_of
+from .runtime_place import place_of, settings_of
 from .runtime_subject import Subject
 from .wanted_runtime import Wanted
 
@@ -37,6 +37,10 @@ def differences_of(
         Difference(str(place.engine_link), _line(before.engine_folder), _line(files.engine_folder)),
         Difference(str(place.secrets), _names(before.secrets), _names(files.secrets)),
     ]
+    if subject.active:
+        left = place_of(subject.active, subject.layout).files
+        if left.definition != place.definition:
+            found.insert(0, Difference(str(left.definition), left.read().definition, None))
     if before.secrets != files.secrets and _names(before.secrets) == _names(files.secrets):
         found.append(Difference(str(place.secrets), "a value, not shown\n", "another value, not shown\n"))
     if decision.action == ACTIVATE:

@@ -11,7 +11,9 @@ from .._core.outcome import Outcome
 from .._core.status import judge, record
 from .._engines.registry import engine_named
 from .._host.generations import Generations, runtime_names
+from .._host.gpu_look import GpuLook, look_at_gpus
 from .._host.place import layout_here
+from .ask_engine import PATIENCE
 from .runtime_place import RuntimePlace, place_of, settings_of
 
 
@@ -26,20 +28,22 @@ class RuntimeStatusTask:
         del check_mode
         there = runtime_names(self._layout)
         names = there if self._names is None else [name for name in self._names if name in there]
+        gpus = look_at_gpus()
         with ThreadPoolExecutor(max_workers=max(1, len(names))) as pool:
-            records = list(pool.map(self._status, names))
+            records = list(pool.map(lambda name: self._status(name, gpus), names))
         missing = [name for name in self._names or () if name not in there]
         return Outcome(
             False, result={"names": there, "runtimes": [found for found in records if found], "missing": missing}
         )
 
-    def _status(self, name: str) -> dict[str, t.Any] | None:
+    def _status(self, name: str, gpus: GpuLook) -> dict[str, t.Any] | None:
         generation = Generations(self._layout, name).active()
         if generation is None:
             return None
         engine = engine_named(generation.engine)
         place = place_of(generation, self._layout)
-        seen = place.observe(generation, engine, settings_of(generation), int(generation.spec["port"]))
+        port = int(generation.spec["port"])
+        seen = place.observe(generation, engine, settings_of(generation), port, gpus, PATIENCE)
         return {**record(name, seen, judge(seen)), "generations": _kept(place, generation)}
 
 

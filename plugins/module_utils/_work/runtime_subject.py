@@ -10,7 +10,7 @@ from .._core.engine import Engine
 from .._core.errors import LlmError
 from .._core.generation import Generation
 from .._core.layout import Layout
-from .._core.runtime import STOP_TIMEOUT
+from .._core.runtime import HOST, STOP_TIMEOUT
 from .._engines.registry import engine_named
 from .._host.generations import Generations
 from .._host.store import Store
@@ -46,18 +46,25 @@ class Subject:
             raise LlmError("runtime_missing", f"Runtime {self.name} is not on this host.")
         return self.active
 
-    def activation(self, engine: Engine) -> Activation:
+    def activation(self) -> Activation:
         patience = Patience(float(self.params["start_timeout"]), float(self.params["proof_timeout"]))
-        return Activation(self.place, engine, patience)
+        return Activation(self.name, self.layout, patience)
 
 
 def subject_of(name: str, params: t.Mapping[str, t.Any], layout: Layout, store: Store) -> Subject:
     """Look which generation serves, and who keeps it."""
-    active = Generations(layout, name).active()
+    return subject_with(Generations(layout, name).active(), name, params, layout, store)
+
+
+def subject_with(
+    active: Generation | None, name: str, params: t.Mapping[str, t.Any], layout: Layout, store: Store
+) -> Subject:
+    """The runtime where this generation is the one that serves."""
     remembered = active.spec if active else {}
     wish = params.get("supervisor") or remembered.get("supervisor") or "auto"
     engine = params.get("engine") or remembered.get("engine")
     port = params.get("port") or remembered.get("port") or (engine_named(str(engine)).default_port if engine else 0)
+    host = params.get("host") or remembered.get("host") or HOST
     grace = params.get("stop_timeout") or remembered.get("stop_timeout") or STOP_TIMEOUT
-    place = RuntimePlace(name, layout, choose(str(wish), layout, port=int(port)), int(grace))
+    place = RuntimePlace(name, layout, choose(str(wish), layout, port=int(port), host=str(host)), int(grace))
     return Subject(name, params, layout, store, place, active)

@@ -31,6 +31,7 @@ def sleep(subject: Subject, *, check_mode: bool) -> Outcome:
             + (f"the sleep levels {levels}, not {level}." if levels else "no sleep."),
             remedy=f"Set sleep_level to one of {levels}." if levels else "Use state: stopped.",
         )
+    engine.check_sleep(settings)
 
     def look() -> Observation:
         return subject.place.observe(generation, engine, settings, settings.port)

@@ -16,12 +16,14 @@ from .._core.status import judge, phase
 from .._host.configuration import Configuration
 from .activate import Activation
 from .check_fit import check_fit
+from .check_names import foresee_names
 from .other_runtimes import OtherRuntimes
 from .port_strangers import adopted, clear_the_port
 from .prove import Proven
-from .runtime_place import place_of, settings_of
+from .runtime_place import settings_of
 from .runtime_report import differences_of, foreseen, outcome_of
 from .runtime_subject import Subject
+from .side import Side
 from .wanted_runtime import Wanted, api_key_in, check_served_names, want
 
 
@@ -39,7 +41,6 @@ class _Start:
     def run(self) -> Outcome:
         subject = self._subject
         engine = subject.engine()
-        _check_same_kind(subject, engine)
         spec = complete(subject.name, subject.params, subject.remembered, engine.default_port, resident=engine.resident)
         check_options(spec, engine.option_types)
         check_served_names(spec, engine, subject.layout, subject.store)
@@ -60,15 +61,22 @@ class _Start:
         check_exposure(wanted.spec, has_key=has_key, everywhere=ours and engine.listens_everywhere)
         before = subject.place.files.read()
         decision = self._decide(wanted, before, engine)
+        if wanted.spec.exclusive:
+            self._notes += OtherRuntimes(subject.layout, subject.name).going_on()
         if decision.action == ACTIVATE:
             self._notes += check_fit(wanted, engine, subject)
+            foresee_names(Side(wanted.candidate, subject.place, engine))
+        if decision.action in (ACTIVATE, HEAL, RESTART):
+            subject.place.supervisor.check_start(subject.place.service)
         if decision.action in (ACTIVATE, HEAL) and subject.place.supervisor.name != "external":
             wish = str(subject.params["on_stranger"])
-            self._notes += clear_the_port(wanted.spec, subject.place, wish, check_mode=self._check_mode)
+            self._notes += clear_the_port(
+                wanted.spec, subject.place, wish, check_mode=self._check_mode, serving=subject.active
+            )
         differences = differences_of(subject, before, wanted, decision)
         if self._check_mode:
             return outcome_of(subject, decision, differences, wanted, None, [], notes=self._notes)
-        activation = subject.activation(engine)
+        activation = subject.activation()
         decision, proven = self._act(activation, decision, wanted, engine)
         notes = [*self._notes, *activation.notes]
         return outcome_of(subject, decision, differences, wanted, proven, activation.steps, engine, notes=notes)
@@ -81,7 +89,7 @@ class _Start:
         if decision.action in (KEEP, NOTE, STOP_OTHERS):
             if decision.action == STOP_OTHERS:
                 others = OtherRuntimes(self._subject.layout, self._subject.name)
-                others.stop(others.running())
+                others.stop(others.running(self._subject.serving()))
             if decision.action != KEEP:
                 self._note(wanted)
             try:
@@ -131,7 +139,7 @@ class _Start:
         if before != wanted.files or active is None or active.fingerprint != wanted.candidate.fingerprint:
             return Decision(ACTIVATE)
         seen = subject.place.observe(active, engine, settings_of(active), wanted.spec.port)
-        others = OtherRuntimes(subject.layout, subject.name).running() if wanted.spec.exclusive else ()
+        others = OtherRuntimes(subject.layout, subject.name).running(active) if wanted.spec.exclusive else ()
         return decide(
             differs=False,
             process=seen.process,
@@ -142,24 +150,6 @@ class _Start:
             noted=_is_noted(active.spec, wanted.candidate.spec),
             others=others,
         )
-
-
-def _check_same_kind(subject: Subject, engine: Engine) -> None:
-    """A generation can be returned to by the engine and the supervisor that it was made with, and by no others."""
-    active = subject.active
-    if active is None:
-        return
-    supervisor = place_of(active, subject.layout).supervisor.name
-    for what, now, then in (
-        ("engine", engine.name, active.engine),
-        ("supervisor", subject.place.supervisor.name, supervisor),
-    ):
-        if now != then:
-            raise LlmError(
-                "invalid_input",
-                f"Runtime {subject.name} has the {what} {then}, and {now} is asked for; nothing was changed.",
-                remedy="Remove it first (state: absent; models and engines stay), or give the new one another name.",
-            )
 
 
 def bring(subject: Subject, wanted: Wanted, engine: Engine, *, check_mode: bool) -> Outcome:

@@ -4,31 +4,44 @@
 from __future__ import annotations
 
 import shutil
+import time
+import typing as t
+from dataclasses import replace
 from pathlib import Path
 
-from .._core.engine import READY, SLEEPING
+from .._core.engine import READY
 from .._core.errors import LlmError
+from .._core.generation import NO_MODEL
 from .._core.outcome import Difference, Outcome
-from .._core.status import STOPPED, phase
 from .._engines.registry import engine_named
-from .runtime_place import settings_of
+from .keep_bytes import keep_bytes, programs_of
+from .loaded_model import goes_on, is_loaded
+from .runtime_place import configuration_of
 from .runtime_subject import Subject
+from .side import Side, side_of
+from .wait_healthy import wait_healthy
 
 
 def stop(subject: Subject, *, check_mode: bool) -> Outcome:
-    """Configuration, generations and models stay."""
+    """Configuration, generations and models stay, and so do the names that a program of ours has for them."""
     place = subject.place
     process = place.supervisor.process(subject.name)
     running = process.active or process.failing or bool(process.members) or place.supervisor.enabled(subject.name)
+    side = side_of(subject.active, subject.layout) if subject.active else None
+    notes: tuple[str, ...] = ()
     if place.supervisor.name == "external":
         # Whoever runs it goes on; what is ours of it is the model in memory.
-        running = _is_loaded(subject)
+        loaded = is_loaded(side) if side else False
+        running = bool(loaded)
+        notes = (goes_on(side),) if side and loaded is None else ()
     if running and not check_mode:
-        _release(subject, forget_names=False)
+        if side and place.supervisor.name == "external":
+            side.release(side.settings.served_names)
         place.supervisor.stop(place.service)
-    state = "started" if running else "stopped"
-    shown = Difference(f"runtime {subject.name}", {"state": state}, {"state": "stopped"})
-    return Outcome(running, result={"msg": "Stopped" if running else "Stopped already"}, differences=(shown,))
+    state = "started" if running or notes else "stopped"
+    shown = Difference(f"runtime {subject.name}", {"state": state}, {"state": "started" if notes else "stopped"})
+    result = {"msg": "Goes on" if notes else "Stopped" if running else "Stopped already"}
+    return Outcome(running, result=_with(notes, result), differences=(shown,), warnings=notes)
 
 
 def remove(subject: Subject, *, check_mode: bool) -> Outcome:
@@ -36,42 +49,55 @@ def remove(subject: Subject, *, check_mode: bool) -> Outcome:
     place = subject.place
     folder = Path(subject.layout.runtime_folder(subject.name))
     there = place.files.existing() + ([str(folder)] if folder.exists() else [])
+    notes: list[str] = []
     if there and not check_mode:
-        _release(subject, forget_names=True)
+        if not subject.active or not engine_named(subject.active.engine).resident:
+            # It may be in the way of a program that served before it.
+            place.supervisor.stop(place.service)
+        for side in programs_of(place.generations.all(), subject.layout):
+            notes += _give_back(side, float(subject.params["start_timeout"]))
         place.supervisor.stop(place.service)
         place.files.remove()
         place.supervisor.forget(subject.name)
         if folder.exists():
             shutil.rmtree(folder)
     shown = Difference(f"runtime {subject.name}", {"paths": sorted(set(there))}, {"paths": []})
-    return Outcome(bool(there), result={"msg": "Removed" if there else "Absent already"}, differences=(shown,))
+    result = {"msg": "Removed" if there else "Absent already"}
+    return Outcome(bool(there), result=_with(tuple(notes), result), differences=(shown,), warnings=tuple(notes))
 
 
-def _is_loaded(subject: Subject) -> bool:
-    active = subject.active
-    if active is None or not active.model.name:
-        return False
-    engine, settings = engine_named(active.engine), settings_of(active)
-    seen = subject.place.observe(active, engine, settings, settings.port)
-    return phase(seen) not in (SLEEPING, STOPPED)
+def _give_back(side: Side, patience: float) -> list[str]:
+    """Have a program that stays up forget the runtime; what there is to tell if it could not.
+
+    Only the program itself takes a name away and leaves the bytes, or takes both where nothing else wants them. One of
+    ours that is down is therefore started for that moment: its names must stay when it is stopped, for a rollback
+    needs them, and its folder is written in a form that is its own.
+    """
+    ours = side.place.supervisor.name != "external"
+    told = f"Runtime {side.place.name}: {side.engine.name} may still have the names {', '.join(side.settings.served_names)}"
+    if side.engine.health(side.endpoint).state != READY:
+        if not ours:
+            return [f"{told}; it does not answer."]
+        try:
+            _start(side, patience)
+        except LlmError as failure:
+            side.place.supervisor.stop(side.place.service)
+            return [f"{told}: {failure.what}"]
+    # First what older generations wanted, so that the last name of the bytes that serve is one of the served.
+    keep_bytes(side, ())
+    side.leave()
+    return []
 
 
-def _release(subject: Subject, *, forget_names: bool) -> None:
-    """A program that is not ours stays up: what it has in memory for this runtime goes, and its names if wished."""
-    active = subject.active
-    if active is None or not active.model.name:
-        return
-    engine = engine_named(active.engine)
-    settings = settings_of(active)
-    # A program of ours is ended anyway; only the names that it keeps on the disk would stay.
-    if not engine.resident or not (subject.place.supervisor.name == "external" or forget_names):
-        return
-    endpoint = subject.place.endpoint(engine, settings)
-    if engine.health(endpoint).state != READY:
-        return
-    try:
-        engine.release(endpoint, settings, () if forget_names else settings.served_names)
-    except LlmError:
-        # What a program of ours will not let go of goes with its process, which is ended next.
-        if subject.place.supervisor.name == "external":
-            raise
+def _start(side: Side, patience: float) -> None:
+    place = side.place
+    place.files.write(configuration_of(side.generation, place.layout, place.files.read().secrets))
+    place.supervisor.reload()
+    started = time.time()
+    place.supervisor.start(place.service)
+    # It is up without a model.
+    wait_healthy(place, side.engine, replace(side.generation, model=NO_MODEL), started, patience)
+
+
+def _with(notes: tuple[str, ...], result: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {**result, "notes": list(notes)} if notes else result

@@ -42,7 +42,7 @@ def wait_healthy(
 
     done, (process, health) = until(look, settled, deadline)
     if done and process.active and process.restarts <= restarts:
-        stranger = holder_of(settings.port, process)
+        stranger = holder_of(place.listens_on(engine, settings.host), settings.port, process)
         if stranger:
             raise LlmError("port_in_use", f"port {settings.port} is held by {stranger}.")
         return

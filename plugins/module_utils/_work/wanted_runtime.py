@@ -16,13 +16,14 @@ from .._core.generation import NO_MODEL, TRYING, Generation, ModelIdentity
 from .._core.layout import Layout
 from .._core.model import InstalledModel
 from .._core.runtime import RuntimeSpec
+from .._engines.registry import engine_named
 from .._host.configuration import Configuration
 from .._host.generations import active_generations
 from .._host.keeper import parse_environment
 from .._host.ownership import owner_of
 from .._host.process import definition_text
 from .._host.store import Store
-from .runtime_place import RuntimePlace, configuration_of
+from .runtime_place import RuntimePlace, configuration_of, place_of
 
 _SECRETS_HEADING = "Written by llmops.fleet. Secrets of this runtime; changes by hand are lost."
 
@@ -79,7 +80,7 @@ def want(
         environment=variables,
         definition=definition,
     )
-    files = configuration_of(candidate, place.layout, _secrets(engine, params, place))
+    files = configuration_of(candidate, place.layout, _secrets(engine, params, place, active))
     return Wanted(spec, candidate, files, model)
 
 
@@ -112,7 +113,7 @@ def _definition(
     if place.supervisor.name == "external":
         return "Somebody else runs this; it is only watched, and told what to load.\n"
     if place.supervisor.name == "systemd":
-        text = params.get("unit") or (active.definition if active else None)
+        text = params.get("unit") or _unit_of(active, spec, place)
         if not text:
             raise LlmError(
                 "invalid_input",
@@ -131,17 +132,35 @@ def _definition(
     )
 
 
-def _secrets(engine: Engine, params: t.Mapping[str, t.Any], place: RuntimePlace) -> str | None:
+def _unit_of(active: Generation | None, spec: RuntimeSpec, place: RuntimePlace) -> str | None:
+    """The unit of the generation that serves, if it is one for the same engine."""
+    if active is None or active.engine != spec.engine or place_of(active, place.layout).supervisor.name != "systemd":
+        return None
+    return active.definition
+
+
+def _secrets(
+    engine: Engine, params: t.Mapping[str, t.Any], place: RuntimePlace, active: Generation | None
+) -> str | None:
     """The secrets file as it is to be; what was not said of key and of other secrets stays as it is."""
     api_key, more = params.get("api_key"), params.get("secrets")
+    if api_key and not engine.api_key_variable:
+        raise LlmError(
+            "invalid_input",
+            f"Runtime {params['name']}: api_key was given, and the engine {engine.name} asks for none.",
+            remedy="Leave api_key out, and let a gateway that asks for one stand in front.",
+        )
     now = place.files.read().secrets
-    if api_key is None and more is None:
+    # Another engine takes the same key under another name.
+    variable = engine_named(active.engine).api_key_variable if active else engine.api_key_variable
+    if api_key is None and more is None and variable == engine.api_key_variable:
         return now
     known = parse_environment(now or "")
-    key = known.pop(engine.api_key_variable, "") if api_key is None else api_key
+    key = known.pop(variable, "") if api_key is None else api_key
+    known.pop(variable, None)
     known.pop(engine.api_key_variable, None)
     variables = known if more is None else {name: str(value) for name, value in more.items()}
-    if key:
+    if key and engine.api_key_variable:
         variables[engine.api_key_variable] = key
     return render(variables, _SECRETS_HEADING) if variables else None
 

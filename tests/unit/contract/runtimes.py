@@ -59,8 +59,9 @@ class Host:
     # of the reasons that its status gives then.
     lies: t.ClassVar[dict[str, tuple[str, ...]]] = {"restart_with_another_model": ("other", "values of no generation")}
 
-    def __init__(self, prefix: Path, port: int, run: Run, stack: contextlib.ExitStack) -> None:
-        self.prefix, self.port, self.run, self.stack = prefix, port, run, stack
+    def __init__(self, prefix: Path, port: int, run: Run, stack: contextlib.ExitStack, *, mark: str = "") -> None:
+        """`mark` stands before the models' names in the store, where another engine's are there too."""
+        self.prefix, self.port, self.run, self.stack, self.mark = prefix, port, run, stack, mark
         self.folder = prefix.parent / self.engine
         self.folder.mkdir()
         self.prepare()
@@ -74,7 +75,7 @@ class Host:
         """What is asked for the first time."""
         version = {} if self.supervisor == "external" else {"engine_version": "1"}
         return {
-            "engine": self.engine, "model": GOOD, "port": self.port, "context_length": 256, "options": self.options,
+            "engine": self.engine, "model": self.mark + GOOD, "port": self.port, "context_length": 256, "options": self.options,
             "served_names": list(self.names), "supervisor": self.supervisor, **version, **self.more,
         }  # fmt: skip
 
@@ -94,7 +95,7 @@ class Host:
 
     def bring(self, *, timeout: float = 30.0, **offers: dict[str, t.Any]) -> None:
         """Have models in the store, each a source with its words."""
-        models = [{"name": name, **offer} for name, offer in offers.items()]
+        models = [{"name": self.mark + name, **offer} for name, offer in offers.items()]
         brought = self.run("llm_model", prefix=str(self.prefix), models=models, timeout=timeout)
         assert brought.get("changed"), brought
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.engine import Endpoint, Engine, Settings
 from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
-from ansible_collections.llmops.fleet.plugins.module_utils._core.fit import Room
+from ansible_collections.llmops.fleet.plugins.module_utils._core.room import Room
 from ansible_collections.llmops.fleet.plugins.module_utils._core.traits import Traits
 from ansible_collections.llmops.fleet.plugins.module_utils._engines.registry import ENGINES
 from ansible_collections.llmops.fleet.plugins.module_utils._host.keeper import expand

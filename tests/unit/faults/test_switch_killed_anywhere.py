@@ -19,6 +19,7 @@ import time
 import typing as t
 from pathlib import Path
 
+import llama_cpp_python_server
 import psutil
 import pytest
 from ask import ask
@@ -30,6 +31,12 @@ SEED = int(os.environ.get("KILL_SEED", "20240229"))
 # Calls of a whole switch; polling makes it differ a little from run to run.
 CALLS = 1500
 OTHER = {"alpha": "beta", "beta": "alpha"}
+# Both serve the same models, so that the engine can be changed with the model.
+ENGINES = {
+    "alpha": {"engine": "llama_cpp", "engine_version": "1", "options": {"threads": 1}, "model": "alpha"},
+    "beta": {"engine": "llama_cpp_python", "engine_version": "1", "options": {"n_threads": 1}, "model": "beta"},
+}
+PROGRAMS = ("/engine/bin/llama-server", "/llama_cpp_python_server.py")
 
 
 class Host:
@@ -61,7 +68,8 @@ class Host:
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 words = process.cmdline()
-                if f"{self.prefix}/var/lib/llm/runtimes/chat/engine/bin/llama-server" in words:
+                ours = any(word.startswith(f"{self.prefix}/") for word in words)
+                if ours and any(word.endswith(PROGRAMS) for word in words):
                     found.append(process)
         return found
 
@@ -178,6 +186,27 @@ def test_killed_on_the_way_back(host: Host, when: str) -> None:
             assert not result.get("failed"), result
             host.check_serves("alpha")
     assert host.kills == 2 * (5 + len(FAILING))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_while_it_gets_another_engine(host: Host, when: str) -> None:
+    program = host.prefix / "opt/llm/engines/llama_cpp_python/1/bin/llama-cpp-python-server"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {llama_cpp_python_server.__file__} "$@"\n')
+    program.chmod(0o755)
+    serving = "alpha"
+    for kind, step in enumerate([*STEPS[:2], "leave", *STEPS[2:]]):
+        new = OTHER[serving]
+        assert host.run(**ENGINES[new], at=[when, step]) is None, step
+        host.check_truth(serving, new)
+        result = host.run(**[ENGINES[new], {}, ENGINES[serving]][kind % 3])
+        assert result
+        assert not result.get("failed"), result
+        serving = host.check_serves(*[(new,), (serving, new), (serving,)][kind % 3])
+        assert host.status()["engine"] == ENGINES[serving]["engine"]
+        again = host.run()
+        assert again
+        assert again["changed"] is False, again
 
 
 @pytest.mark.parametrize("part", range(4))

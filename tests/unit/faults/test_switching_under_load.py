@@ -17,7 +17,7 @@ from clients import Clients
 from reciter import sentence_of
 
 Run = t.Callable[..., dict[str, t.Any]]
-SWITCHES = 12
+SWITCHES = 100
 REQUESTS_PER_SECOND = 20
 OTHER = {"alpha": "beta", "beta": "alpha"}
 SENTENCES = {name: sentence_of(name) for name in OTHER}
@@ -55,7 +55,7 @@ def test_every_reply_is_of_one_model(switch: Run, moments: list[tuple[str, float
     serving, windows = "alpha", []
     with Clients(free_port, REQUESTS_PER_SECOND) as clients:
         for _number in range(SWITCHES):
-            time.sleep(0.2)
+            time.sleep(0.1)
             moments.clear()
             result = switch(model=OTHER[serving])
             assert (result["changed"], result["reply"]) == (True, SENTENCES[OTHER[serving]]), result

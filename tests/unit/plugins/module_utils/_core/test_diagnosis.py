@@ -151,6 +151,18 @@ def test_lines_are_folded_and_columns_cut() -> None:
     assert len(wide) >= 2
 
 
+def test_long_paths_are_folded_too() -> None:
+    path = "/srv" + "/a-long-folder" * 9
+    answers = {
+        ("service", "chat"): Answer({"state": [["unit", path]], "files": [[path, [path]]]}),
+        ("log", "chat"): Answer([{"source": path, "lines": [path]}]),
+        ("generations", "chat"): Answer({"records": [], "unreadable": [path]}),
+    }
+    text = diagnosis("host", NOW, answers).text
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert "".join(text.split()).count(path) >= 6
+
+
 def test_figures_of_people() -> None:
     assert [size(count) for count in (0, 999, 5000, 39e6, 4.7e9, 2e12)] == [
         "0 B",

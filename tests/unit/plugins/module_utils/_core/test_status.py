@@ -81,6 +81,11 @@ CASES = {
     "left unfinished": ({"left": LEFT}, "degraded", "generation 2 was interrupted at step 'restart'"),
     "left before anything": ({"left": replace(LEFT, step="drain")}, "online", ""),
     "an orphan": ({"strangers": (ORPHAN,)}, "degraded", "process 12 is left of it and holds 900 MB"),
+    "an orphan with a card": (
+        {"strangers": (replace(ORPHAN, vram_mb=7000),)},
+        "degraded",
+        "holds 900 MB and 7000 MB of GPU memory",
+    ),
     "other model": ({"served": Served(("chat", "alias"), "/m/b.gguf", 256)}, "degraded", "/m/b.gguf"),
     "name missing": ({"served": Served(("chat",), "/m/a.gguf", 256)}, "degraded", "alias"),
     "short context": ({"served": Served(("chat", "alias"), "/m/a.gguf", 128)}, "degraded", "128"),

@@ -35,6 +35,19 @@ def test_somebody_listens(layout: Layout, free_port: int) -> None:
         assert supervisor.definition_path("chat") == "/nowhere/var/lib/llm/runtimes/chat/external.json"
 
 
+@pytest.mark.parametrize(
+    ("host", "there"),
+    [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", True), ("127.0.0.2", False), ("::1", False)],
+)
+def test_who_listens_elsewhere_is_somebody_else(layout: Layout, free_port: int, host: str, there: bool) -> None:
+    supervisor = choose("external", layout, free_port, host)
+    with socket.create_server(("127.0.0.1", free_port)):
+        assert supervisor.process("chat").active is there
+        if not there:
+            with pytest.raises(LlmError, match="nothing listens"):
+                supervisor.start(Service("chat", 1))
+
+
 def test_nobody_listens(layout: Layout, free_port: int) -> None:
     supervisor = choose("external", layout, free_port)
     assert supervisor.process("chat") == Process()

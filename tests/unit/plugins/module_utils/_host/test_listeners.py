@@ -42,6 +42,17 @@ def test_who_listens(port: int) -> None:
     assert processes.listener(port, besides={1, os.getpid()}) is None
 
 
+@pytest.mark.parametrize("proc", [True, False], ids=["/proc", "without"])
+def test_another_address_is_another_place(port: int, proc: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not proc:
+        monkeypatch.setattr(connections, "_TABLES", ("/nowhere",))
+    for host in ("127.0.0.1", "::ffff:127.0.0.1", "0.0.0.0", "::", "localhost"):
+        assert processes.holders(port, host=host) == [os.getpid()]
+    for host in ("127.0.0.2", "192.0.2.1", "::1"):
+        assert processes.holders(port, host=host) == []
+        assert processes.listener(port, besides=None, host=host) is None
+
+
 def test_nobody_listens(free_port: int) -> None:
     assert processes.listener(free_port, besides=None) is None
     assert processes.holders(free_port) == []
@@ -100,5 +111,7 @@ def test_a_host_without_proc(port: int, monkeypatch: pytest.MonkeyPatch) -> None
 
     monkeypatch.setattr(processes.psutil, "net_connections", denied)
     assert processes.holders(port) == [None]
+    assert processes.holders(port, host="127.0.0.1") == [None]
+    assert processes.holders(port, host="::1") == []
     assert processes.holders(port, ours={os.getpid()}) == []
     assert processes.holders(1) == []

@@ -278,10 +278,12 @@ def test_it_survives_a_logout(host: Host, tmp_path: Path) -> None:
         "layout = layout_for(root=True, user='x', home='/', run_home=None, prefix=sys.argv[2])\n"
         "ProcessSupervisor(layout).start(Service('chat', 2))\n"
         "print('started', flush=True)\n"
-        "import time; time.sleep(600)\n"
+        "import time; time.sleep(60)\n"
     )
     child, terminal = pty.fork()
     if child == 0:
+        # Whoever runs the tests may ignore it (nohup), and that is inherited.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.execv(sys.executable, [sys.executable, "-c", starter, ":".join(sys.path), str(tmp_path / "host")])
     wait(host.state.exists, 20)
     pids = host.pids()

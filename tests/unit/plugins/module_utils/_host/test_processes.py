@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
-from ansible_collections.llmops.fleet.plugins.module_utils._host import processes
+from ansible_collections.llmops.fleet.plugins.module_utils._host import keeper, processes
 
 HERE = os.getpid()
 
@@ -59,13 +60,39 @@ def test_another_boot_or_another_process_is_not_it() -> None:
     assert not any(processes.is_running(pid, None) for pid in (-1, 0))
 
 
-def test_what_an_older_version_noted_is_understood() -> None:
+def test_a_time_of_the_day_is_understood() -> None:
     created = psutil.Process(HERE).create_time()
     assert processes.is_running(HERE, created)
     assert processes.is_running(HERE, created + 1)
     assert not processes.is_running(HERE, created - 1000)
-    # Without psutil it noted the ticks.
-    assert processes.is_running(HERE, float(str(processes.running_since(HERE)).partition(":")[2]))
+
+
+def test_a_zombie_tells_of_the_memory_that_its_threads_keep() -> None:
+    """As when an engine's first thread has ended, and another hangs in a driver."""
+    number = {"x86_64": 60, "aarch64": 93}.get(os.uname().machine)
+    if number is None:
+        pytest.skip("the number of exit(2) is not known here")
+    program = (
+        "import ctypes, threading, time\n"
+        "kept = bytearray(b'x' * 64_000_000)\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "print(flush=True)\n"
+        f"ctypes.CDLL(None).syscall({number}, 0)"
+    )
+    with subprocess.Popen([sys.executable, "-S", "-c", program], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout
+            process.stdout.readline()
+            deadline = time.monotonic() + 5
+            while processes.running_since(process.pid) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            entry = keeper.entry_of(process.pid)
+            assert entry
+            assert entry.state == "Z"
+            assert processes.resident(process.pid) > 64_000_000
+        finally:
+            process.kill()
+    assert processes.resident(process.pid) == 0
 
 
 def test_a_process_that_nobody_has_asked_for_is_gone() -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -130,6 +131,18 @@ def test_a_listener_is_told(start: Start, territory: Territory) -> None:
     assert [each for each in find(ours) if each.pid == process.pid] == []
 
 
+@pytest.mark.parametrize(
+    ("host", "there"),
+    [("127.0.0.1", True), ("", True), ("localhost", True), ("::", True), ("127.0.0.2", False), ("::1", False)],
+)
+def test_a_listener_on_another_address_is_in_nobodys_way(
+    start: Start, territory: Territory, host: str, there: bool
+) -> None:
+    process = start(LISTEN, str(territory.port))
+    kinds = {each.pid: each.kind for each in find(replace(territory, host=host))}
+    assert kinds.get(process.pid) == ("listener" if there else None)
+
+
 def test_an_engine_that_was_started_by_hand_is_told(start: Start, territory: Territory) -> None:
     by_hand = start("import time; print(flush=True); time.sleep(600)", title="ollama")
     other = {**os.environ, **keeper.marker("/elsewhere/other.pid")}
@@ -148,6 +161,26 @@ def test_what_is_left_of_a_runtime_is_told(start: Start, territory: Territory) -
     assert left.pid not in {each.pid for each in find(replace(territory, members=frozenset({left.pid})))}
     assert evict(next(each for each in find(territory) if each.pid == left.pid), 2).startswith("ended process")
     assert _gone(left.pid)
+
+
+def test_members_that_outlived_it_are_told_with_their_memory(start: Start, territory: Territory) -> None:
+    """As children of an engine whose keeper was killed with it: the supervisor has them as members."""
+    child = start("x = bytearray(64_000_000); print(flush=True); import time; time.sleep(600)")
+    members = frozenset({child.pid})
+    mine = replace(territory, members=members, left=members)
+    told = next(each for each in find(mine, vram={child.pid: 7}) if each.pid == child.pid)
+    assert (told.kind, told.vram_bytes) == ("orphan", 7)
+    assert told.memory_bytes > 64_000_000
+    assert child.pid not in {each.pid for each in find(replace(mine, left=frozenset()))}
+    # A keeper that lives is about to end them.
+    state = {"keeper_pid": os.getpid(), "keeper_ticks": keeper.start_ticks(os.getpid()), "pid": None, "ticks": None,
+             "started_at": 0, "restarts": 1, "detail": ""}  # fmt: skip
+    path = Path(territory.state_path)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(state))
+    assert child.pid not in {each.pid for each in find(mine)}
+    path.write_text(json.dumps({**state, "keeper_ticks": 1}))
+    assert child.pid in {each.pid for each in find(mine)}
 
 
 def test_zombies_are_told(start: Start, territory: Territory) -> None:
@@ -230,6 +263,14 @@ def test_a_container_is_not_ended_by_its_processes(start: Start) -> None:
     with pytest.raises(LlmError, match="it runs in the container 0123456789ab; stop that"):
         evict(replace(_record(process.pid), container="0123456789ab"), 0)
     assert not _gone(process.pid)
+
+
+def test_check_mode_ends_nothing_and_refuses_the_same(start: Start) -> None:
+    process = start(STUBBORN)
+    assert evict(_record(process.pid), 0, check_mode=True).endswith("would be ended")
+    assert not _gone(process.pid)
+    with pytest.raises(LlmError, match="it runs in the container 0123456789ab; stop that"):
+        evict(replace(_record(process.pid), container="0123456789ab"), 0, check_mode=True)
 
 
 @pytest.fixture
