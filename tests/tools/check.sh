@@ -152,8 +152,7 @@ molecule_scenarios() {
     as_root "$tools/image.sh" host >.cache/image-host.log 2>&1 || fail "the image of the test hosts could not be built: $(tail -n 1 .cache/image-host.log)"
     as_root "$tools/image.sh" newcomer >.cache/image-newcomer.log 2>&1 || fail "the newcomer's image could not be built: $(tail -n 1 .cache/image-newcomer.log)"
     local scenario
-    # The scenario vllm fetches almost a gigabyte and takes as long as the others together: it is run by its name.
-    for scenario in ${1:-fleet process daemons newcomer}; do
+    for scenario in ${1:-fleet process daemons newcomer vllm}; do
         run_molecule "$scenario"
     done
 }

@@ -42,7 +42,9 @@ def _fail(module: AnsibleModule, failure: LlmError) -> None:
     details = dict(failure.details)
     # What a task did before it failed stays true: it is part of the result, not of the details.
     raised = {
-        name: details.pop(name) for name in ("changed", "plan", "rolled_back", "steps", "runtime") if name in details
+        name: details.pop(name)
+        for name in ("changed", "plan", "rolled_back", "steps", "runtime", "notes", "recovered")
+        if name in details
     }
     module.fail_json(msg=str(failure), reason=failure.reason, details=details, **raised)
 

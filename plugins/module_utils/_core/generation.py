@@ -61,7 +61,9 @@ class Generation:
     def fingerprint(self) -> str:
         """One hash over everything that decides what is served and how."""
         what = [self.engine, self.engine_version, asdict(self.model), list(self.served_names)]
-        parts = [*what, dict(self.environment), self.unit_hash]
+        # Where a program is asked for these, they are in no variable of its process.
+        asked = {key: self.spec.get(key) for key in ("host", "port", "context_length", "options")}
+        parts = [*what, dict(self.environment), self.unit_hash, asked]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def as_dict(self) -> dict[str, t.Any]:

@@ -7,6 +7,7 @@ the next one, which finishes what it left or goes back.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
 from dataclasses import dataclass, replace
@@ -84,10 +85,11 @@ class Activation:
             # A program that stays up while models come and go is started anew only when it is to run otherwise.
             restart = not (side.engine.resident and process.active and before == wanted)
             proven = self._bring_up(side, restart=restart, outgoing=now.settings if now else None)
+            self._do(journal.COMMIT, lambda: self._generations.write(replace(proven.generation, status=ACTIVE)))
         except (Exception, KeyboardInterrupt) as failure:
             # Whatever it is, a full disk or an interrupt: the runtime must not stay half changed.
             raise self._roll_back(_as_error(failure), candidate, previous, start=was_up) from failure
-        self._do(journal.COMMIT, lambda: self._commit(proven.generation, spec.keep_generations))
+        self._tidy(candidate, spec.keep_generations)
         self._end(journal.COMMITTED)
         return proven
 
@@ -109,9 +111,20 @@ class Activation:
                 self._stop_others(generation)
             proven = self._bring_up(side, restart=anew, outgoing=side.settings)
         except LlmError as failure:
-            if self._stopped:
-                self._others.start(self._stopped, self._patience.start)
-            self._end(journal.GIVEN_UP, why=failure.what)
+            self._give_up(failure)
+            raise
+        self._generations.write(proven.generation)
+        self._end(journal.COMMITTED)
+        return proven
+
+    def make_room(self, generation: Generation) -> Proven:
+        """Have the host for one that serves already, and prove it."""
+        self._begin(generation, generation, was_up=True)
+        try:
+            self._stop_others(generation)
+            proven = self.prove(generation)
+        except LlmError as failure:
+            self._give_up(failure)
             raise
         self._generations.write(proven.generation)
         self._end(journal.COMMITTED)
@@ -151,7 +164,7 @@ class Activation:
             return f"{told}, before anything was changed."
         if candidate and way == COMMIT:
             # It was proven and written down; only the last word is missing.
-            self._commit(candidate, _kept(candidate))
+            self._tidy(candidate, _kept(candidate))
             self._end(journal.COMMITTED)
             return f"{told}, and had been done."
         if candidate and way == FINISH:
@@ -160,10 +173,11 @@ class Activation:
             except LlmError:
                 pass
             else:
-                self._do(journal.COMMIT, lambda: self._commit(proven.generation, _kept(candidate)))
+                self._do(journal.COMMIT, lambda: self._generations.write(replace(proven.generation, status=ACTIVE)))
+                self._tidy(candidate, _kept(candidate))
                 self._end(journal.COMMITTED)
                 return f"{told}; it was finished."
-        self._do(journal.ROLL_BACK, lambda: self._go_back(candidate, previous, start=start and left.was_up))
+        self._go_back(candidate, previous, start=start and left.was_up)
         if candidate and candidate is not previous and candidate.status == TRYING:
             self._generations.write(replace(candidate, status=FAILED, reason=f"interrupted at step '{left.step}'"))
         self._end(journal.ROLLED_BACK, why="interrupted")
@@ -219,7 +233,7 @@ class Activation:
         try:
             return self._do(journal.PROVE, lambda: prove(place, engine, generation, self._patience.proof))
         except LlmError:
-            if restart or place.supervisor.name == "external" or not _has_faults(side):
+            if restart or place.supervisor.name == "external" or not side.has_faults():
                 raise
         return self._bring_up(side, restart=True, outgoing=None)
 
@@ -235,11 +249,22 @@ class Activation:
         if settings.model_path:
             side.engine.load(endpoint, settings, loading_time(side.generation.model.size_bytes, self._patience.start))
 
-    def _commit(self, generation: Generation, keep: int) -> None:
-        self._generations.write(replace(generation, status=ACTIVE))
+    def _tidy(self, generation: Generation, keep: int) -> None:
+        """It serves and is written down; what cannot be put away now is put away after the next activation."""
         side = self._side(generation)
-        side.place.files.drop_secrets_aside()
-        keep_newest(self._layout, side, keep)
+        try:
+            side.place.files.drop_secrets_aside()
+            keep_newest(self._layout, side, keep)
+        except OSError as failure:
+            self.notes.append(f"What older generations left could not be put away: {failure}.")
+
+    def _give_up(self, failure: LlmError) -> None:
+        """Nothing was written that would have to be undone; those that made room come back."""
+        try:
+            self._others.start(self._stopped, self._patience.start)
+        except LlmError as second:
+            failure.details = {**failure.details, "notes": [*self.notes, second.what]}
+        self._end(journal.GIVEN_UP, why=failure.what)
 
     # --- going back ---
 
@@ -260,7 +285,7 @@ class Activation:
             return LlmError(failure.reason, what, remedy=failure.remedy, **details)
         details["changed"] = True
         try:
-            self._do(journal.ROLL_BACK, lambda: self._go_back(candidate, previous, start=start))
+            self._go_back(candidate, previous, start=start)
             # A record of the failure is worth less than the runtime: it comes after.
             self._generations.write(replace(candidate, status=FAILED, reason=f"{step}: {failure.what}"))
             after = _after(previous, start=start)
@@ -268,25 +293,42 @@ class Activation:
             remedy = " ".join(word for word in (after, failure.remedy) if word)
             details["rolled_back"] = True
         except Exception as second:
-            remedy = " ".join(word for word in (failure.remedy, f"Going back failed too: {second}") if word)
+            said = f"Going back failed too: {_as_error(second)}"
+            remedy = " ".join(word for word in (failure.remedy, said) if word)
+        if self.notes:
+            details["notes"] = list(self.notes)
         return LlmError(failure.reason, what, remedy=remedy, **details)
 
     def _go_back(self, candidate: Generation | None, previous: Generation | None, *, start: bool) -> None:
         """Back to the generation before, from its record: what is on the disk may be left of an interrupted run."""
+        if self._writing:
+            # On a full disk too: what was written last already leads back.
+            with contextlib.suppress(OSError):
+                self._writing.note(journal.ROLL_BACK)
         self._going_back = True
         came = self._side(candidate) if candidate else None
-        if previous:
-            self._return_to(self._side(previous), came, start=start)
-        elif came:
-            came.leave()
-            came.place.files.remove()
-        if self._stopped:
-            self._others.start(self._stopped, self._patience.start)
+
+        def back() -> None:
+            try:
+                if previous:
+                    self._return_to(self._side(previous), came, start=start)
+                elif came:
+                    came.leave()
+                    came.place.files.remove()
+            finally:
+                # Those that made room come back whatever became of this one.
+                self._others.start(self._stopped, self._patience.start)
+
+        self._timed(journal.ROLL_BACK, back)
 
     def _return_to(self, side: Side, came: Side | None, *, start: bool) -> None:
         place = side.place
         if came and came.is_elsewhere(side):
-            came.leave()
+            try:
+                came.leave()
+            except LlmError as failure:
+                # What served before is worth more than a tidy end of what failed.
+                self.notes.append(failure.what)
             came = None
         before = place.files.read()
         wanted = configuration_of(side.generation, self._layout, place.files.secrets_before())
@@ -298,6 +340,8 @@ class Activation:
             restart = not (side.engine.resident and process.active and same)
             self._bring_up(side, restart=restart, outgoing=came.settings if came else None)
         else:
+            if came:
+                came.release(side.settings.served_names)
             place.supervisor.stop(place.service)
         place.files.drop_secrets_aside()
 
@@ -322,7 +366,9 @@ class Activation:
     def _end(self, how: str, **details: t.Any) -> None:
         if self._writing:
             seconds = {step["step"]: step["seconds"] for step in self.steps}
-            self._writing.note(how, seconds=seconds, **details)
+            # Without the last word the next task looks, and finds that it is so.
+            with contextlib.suppress(OSError):
+                self._writing.note(how, seconds=seconds, **details)
         self._writing = None
 
     def _timed(self, step: str, act: t.Callable[[], Result]) -> Result:
@@ -332,15 +378,6 @@ class Activation:
             return act()
         finally:
             self.steps.append({"step": step, "seconds": round(time.monotonic() - started, 3)})
-
-
-def _has_faults(side: Side) -> bool:
-    """Whether a program that stays up holds what it should not: that goes with its process."""
-    try:
-        served = side.engine.served(side.endpoint, side.settings)
-    except LlmError:
-        return False
-    return side.engine.resident and bool(served.faults)
 
 
 def _kept(generation: Generation) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from .._core.errors import LlmError
 from .._core.journal import Transaction
 from .._core.outcome import Outcome
-from .._core.recovery import difference_of
+from .._core.recovery import difference_of, told_of
 from .._core.runtime import check_runtime_name
 from .._host.journal import Journal
 from .._host.lock import hold
@@ -93,6 +93,6 @@ class RuntimeTask:
         try:
             told = subject.activation().recover(left, finish=finish, start=self._state != "stopped")
         except (LlmError, OSError) as failure:
-            # Files are as they were; that it does not serve is what the task now sees, and heals or replaces.
-            return f"Runtime {self._name}: an interrupted activation was undone, and what served before it does not: {failure}"
+            # What is not as it should be is what the task now sees, and heals or replaces.
+            return f"Runtime {self._name}: {told_of(left)}, and could not be ended in full: {failure}"
         return f"Runtime {self._name}: {told}"

@@ -15,7 +15,7 @@ from .._core.supervisor import Process, Service, Supervisor
 from .._host.configuration import Configuration, ConfigurationFiles
 from .._host.gpu_look import GpuLook
 from .._host.ownership import owner_of
-from .runtime_place import RuntimePlace, configuration_of
+from .runtime_place import RuntimePlace, configuration_of, place_of
 from .runtime_subject import Subject, subject_with
 
 _NOTHING = Configuration(None, None, None, None)
@@ -45,6 +45,9 @@ def foresee(subject: Subject, left: Transaction, *, finish: bool, start: bool) -
         secrets = subject.place.files.secrets_before()
         files = configuration_of(previous, subject.layout, secrets) if previous else _NOTHING
     after = subject_with(active, subject.name, subject.params, subject.layout, subject.store)
+    if previous and place_of(previous, subject.layout).files.definition != after.place.files.definition:
+        # Another supervisor is asked for, whose definition is not there yet.
+        files = replace(files, definition=None)
     supervisor = after.place.supervisor
     now = supervisor.process(subject.name)
     up = way == FINISH or (way != COMMIT and start and left.was_up and previous is not None)

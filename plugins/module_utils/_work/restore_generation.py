@@ -17,20 +17,25 @@ from .._engines.registry import engine_named
 from .runtime_place import configuration_of, place_of
 from .runtime_subject import Subject
 from .start_runtime import bring
-from .wanted_runtime import Wanted, check_served_names
+from .wanted_runtime import Wanted, check_served_names, secrets_of
 
 
 def restore(subject: Subject, *, check_mode: bool) -> Outcome:
     """Numbers only grow: what is restored becomes a new generation, which says what it is a copy of."""
     serving = subject.serving()
     chosen = _chosen(subject, serving)
-    subject = replace(subject, place=place_of(chosen, subject.layout))
+    place = place_of(chosen, subject.layout)
+    if place.supervisor.name != subject.place.supervisor.name or place.supervisor.name == "external":
+        subject = replace(subject, place=place)
     engine = engine_named(chosen.engine)
     spec = complete(subject.name, {}, chosen.spec, engine.default_port, resident=engine.resident)
     check_served_names(spec, engine, subject.layout, subject.store)
     _check_there(subject, chosen, engine.executable)
+    secrets = secrets_of(engine, {}, subject.place)
     candidate = chosen
-    if chosen is not serving:
+    files = configuration_of(chosen, subject.layout, secrets)
+    if chosen is not serving or subject.place.files.read() != files:
+        # Also for files that were changed by hand: the record of what serves is never tried out on itself.
         candidate = replace(
             chosen,
             number=subject.place.generations.next_number(),
@@ -40,7 +45,6 @@ def restore(subject: Subject, *, check_mode: bool) -> Outcome:
             proof={},
             reason="",
         )
-    files = configuration_of(candidate, subject.layout, subject.place.files.read().secrets)
     known = subject.store.manifest().models.values()
     record = next((record for record in known if record.folder and record.folder == chosen.model.folder), None)
     return bring(subject, Wanted(spec, candidate, files, record), engine, check_mode=check_mode)

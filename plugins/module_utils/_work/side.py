@@ -42,12 +42,21 @@ class Side:
         moved = (self.settings.host, self.settings.port) != (other.settings.host, other.settings.port)
         return moved and self.place.supervisor.name == "external"
 
+    def has_faults(self) -> bool:
+        """Whether a program that stays up holds what it should not: that goes with its process."""
+        try:
+            return self.engine.resident and bool(self.engine.served(self.endpoint, self.settings).faults)
+        except LlmError:
+            return False
+
     def leave(self) -> None:
         """Have nothing of it run or start at boot, and nothing of it in a program that goes on."""
-        self.release(())
-        self.place.supervisor.stop(self.place.service)
-        self.place.files.definition.unlink(missing_ok=True)
-        self.place.supervisor.reload()
+        try:
+            self.release(())
+        finally:
+            self.place.supervisor.stop(self.place.service)
+            self.place.files.definition.unlink(missing_ok=True)
+            self.place.supervisor.reload()
 
     def release(self, kept_names: tuple[str, ...]) -> None:
         """Have a program that stays up give back the model and the names that it keeps for this, but for some."""

@@ -61,6 +61,7 @@ class _Start:
         check_exposure(wanted.spec, has_key=has_key, everywhere=ours and engine.listens_everywhere)
         before = subject.place.files.read()
         decision = self._decide(wanted, before, engine)
+        ended: list[str] = []
         if wanted.spec.exclusive:
             self._notes += OtherRuntimes(subject.layout, subject.name).going_on()
         if decision.action == ACTIVATE:
@@ -70,14 +71,21 @@ class _Start:
             subject.place.supervisor.check_start(subject.place.service)
         if decision.action in (ACTIVATE, HEAL) and subject.place.supervisor.name != "external":
             wish = str(subject.params["on_stranger"])
-            self._notes += clear_the_port(
+            ended = clear_the_port(
                 wanted.spec, subject.place, wish, check_mode=self._check_mode, serving=subject.active
             )
+            self._notes += ended
         differences = differences_of(subject, before, wanted, decision)
         if self._check_mode:
             return outcome_of(subject, decision, differences, wanted, None, [], notes=self._notes)
         activation = subject.activation()
-        decision, proven = self._act(activation, decision, wanted, engine)
+        try:
+            decision, proven = self._act(activation, decision, wanted, engine)
+        except LlmError as failure:
+            if ended:
+                told = [*ended, *failure.details.get("notes", ())]
+                failure.details = {**failure.details, "changed": True, "notes": told}
+            raise
         notes = [*self._notes, *activation.notes]
         return outcome_of(subject, decision, differences, wanted, proven, activation.steps, engine, notes=notes)
 
@@ -87,13 +95,13 @@ class _Start:
         self, activation: Activation, decision: Decision, wanted: Wanted, engine: Engine
     ) -> tuple[Decision, Proven]:
         if decision.action in (KEEP, NOTE, STOP_OTHERS):
-            if decision.action == STOP_OTHERS:
-                others = OtherRuntimes(self._subject.layout, self._subject.name)
-                others.stop(others.running(self._subject.serving()))
             if decision.action != KEEP:
                 self._note(wanted)
+            serving = self._remembered(wanted)
             try:
-                proven = activation.prove(self._remembered(wanted))
+                if decision.action == STOP_OTHERS:
+                    return decision, activation.make_room(serving)
+                proven = activation.prove(serving)
             except LlmError as failure:
                 # It runs as it should and cannot prove it: that is healed by a restart.
                 decision = Decision(HEAL, failure.what)

@@ -80,7 +80,7 @@ def want(
         environment=variables,
         definition=definition,
     )
-    files = configuration_of(candidate, place.layout, _secrets(engine, params, place, active))
+    files = configuration_of(candidate, place.layout, secrets_of(engine, params, place))
     return Wanted(spec, candidate, files, model)
 
 
@@ -139,30 +139,32 @@ def _unit_of(active: Generation | None, spec: RuntimeSpec, place: RuntimePlace) 
     return active.definition
 
 
-def _secrets(
-    engine: Engine, params: t.Mapping[str, t.Any], place: RuntimePlace, active: Generation | None
-) -> str | None:
+def secrets_of(engine: Engine, params: t.Mapping[str, t.Any], place: RuntimePlace) -> str | None:
     """The secrets file as it is to be; what was not said of key and of other secrets stays as it is."""
     api_key, more = params.get("api_key"), params.get("secrets")
     if api_key and not engine.api_key_variable:
         raise LlmError(
             "invalid_input",
-            f"Runtime {params['name']}: api_key was given, and the engine {engine.name} asks for none.",
+            f"Runtime {place.name}: api_key was given, and the engine {engine.name} asks for none.",
             remedy="Leave api_key out, and let a gateway that asks for one stand in front.",
         )
     now = place.files.read().secrets
-    # Another engine takes the same key under another name.
-    variable = engine_named(active.engine).api_key_variable if active else engine.api_key_variable
-    if api_key is None and more is None and variable == engine.api_key_variable:
-        return now
     known = parse_environment(now or "")
-    key = known.pop(variable, "") if api_key is None else api_key
-    known.pop(variable, None)
-    known.pop(engine.api_key_variable, None)
-    variables = known if more is None else {name: str(value) for name, value in more.items()}
-    if key and engine.api_key_variable:
-        variables[engine.api_key_variable] = key
+    # Another engine takes the same key under another name; one that asks for none leaves it for the next.
+    held = {name: known.pop(name) for name in _key_variables(engine, place) if name in known}
+    if api_key is None and more is None and (not held or engine.api_key_variable in ("", *held)):
+        return now
+    if engine.api_key_variable:
+        key = next(iter(held.values()), "") if api_key is None else api_key
+        held = {engine.api_key_variable: key} if key else {}
+    variables = {**(known if more is None else {name: str(value) for name, value in more.items()}), **held}
     return render(variables, _SECRETS_HEADING) if variables else None
+
+
+def _key_variables(engine: Engine, place: RuntimePlace) -> list[str]:
+    """The variables that have the runtime's key: the engine's own, then those of the engines before it."""
+    engines = [engine, *(engine_named(each.engine) for each in place.generations.all())]
+    return [variable for variable in dict.fromkeys(each.api_key_variable for each in engines) if variable]
 
 
 def api_key_in(secrets: str | None, engine: Engine) -> str:
