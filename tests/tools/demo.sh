@@ -149,6 +149,13 @@ fi
 
 mkdir -p "$log" "$demo/models"
 printf '[defaults]\nmodule_compression = ZIP_STORED\n[connection]\npipelining = true\n' >"$ANSIBLE_CONFIG"
+# For whoever goes on by hand.
+{
+    for name in LLM_PREFIX LLM_LOCAL_MODELS LLM_LOCAL_PORT ANSIBLE_CONFIG ANSIBLE_HOME ANSIBLE_COLLECTIONS_PATH LC_ALL; do
+        printf 'export %s=%q\n' "$name" "${!name}"
+    done
+    printf 'export PATH=%q\n' "$demo/venv/bin:$PATH"
+} >"$demo/environment"
 # The signal can come while a step's output goes to its log: the terminal is kept under a number of its own.
 exec 3>&2
 interrupted() {
@@ -164,6 +171,7 @@ step "write two tiny models" write_models
 if [ -e "$demo/libraries/libgomp.so.1" ] || ! has_openmp; then
     [ -e "$demo/libraries/libgomp.so.1" ] || step "fetch the OpenMP library" fetch_openmp
     export LLM_LOCAL_LIBRARIES=$demo/libraries LD_LIBRARY_PATH=$demo/libraries
+    printf 'export LLM_LOCAL_LIBRARIES=%q LD_LIBRARY_PATH=%q\n' "$demo/libraries" "$demo/libraries" >>"$demo/environment"
 fi
 if serves_already; then
     step "go back to model alpha" playbook llmops.fleet.switch -e llm_switch_runtime=chat -e llm_switch_model=alpha
@@ -189,6 +197,7 @@ say ""
 say "Try next:"
 say "    curl $url/v1/chat/completions -H 'Content-Type: application/json' \\"
 say "      -d '{\"model\": \"chat\", \"messages\": [{\"role\": \"user\", \"content\": \"Who are you?\"}]}'"
+say "    . .demo/environment && ansible-playbook -i inventories/local llmops.fleet.status"
 say "    make demo-clean    stops it and removes what it made"
 say ""
 say "demo: ok"

@@ -125,10 +125,12 @@ class _Start:
         except LlmError as failure:
             if failure.reason == "drain_timeout":
                 raise
+            ours = self._subject.place.supervisor.name != "external"
+            tried = "was restarted and does not serve" if ours else "does not serve, and somebody else runs it"
             raise LlmError(
                 failure.reason,
-                f"Runtime {self._subject.name} was restarted and does not serve: {failure.what}",
-                remedy=failure.remedy,
+                f"Runtime {self._subject.name} {tried}: {failure.what}",
+                remedy=failure.remedy if ours else "Restart it where it is run.",
                 **{**failure.details, "steps": activation.steps, "changed": True},
             ) from None
 

@@ -97,7 +97,7 @@ def _model(spec: RuntimeSpec, store: Store) -> InstalledModel:
     if model.root and not store.intact(model):
         raise LlmError(
             "model_missing",
-            f"Runtime {spec.name}: files of the model {spec.model} are missing in {model.folder}.",
+            f"Runtime {spec.name}: files of the model {spec.model} are missing or not whole in {model.folder}.",
             remedy="Pull the model again.",
         )
     return model
