@@ -7,6 +7,7 @@ with it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -103,8 +104,12 @@ def same_name(one: str, other: str) -> bool:
 
 
 def kept_name(runtime: str, digest: str = "") -> str:
-    """The name that keeps a digest's bytes for a rollback of a runtime; without a digest, how all of them begin."""
-    return f"{_KEPT}{runtime}:{digest[:12]}"
+    """The name that keeps a digest's bytes for a rollback of a runtime; without a digest, how all of them begin.
+
+    Names are alike to Ollama in any case, and runtimes are not; it takes 80 characters, and 64 of a runtime's.
+    """
+    exact = f"-{hashlib.sha256(runtime.encode()).hexdigest()[:6]}" if runtime != runtime.lower() else ""
+    return f"{_KEPT}{runtime.lower()}{exact}:{digest[:12]}"
 
 
 def is_kept_name(name: str) -> bool:

@@ -53,6 +53,9 @@ _END = re.compile(
     | (?<!\\)\\*["'`\])}] (?= [\s,;:&)\]}>"'`\\.|] | $ )""",
     re.VERBOSE,
 )
+# A header of cookies is one value, of pairs with semicolons between them.
+_COOKIE = re.compile(r"(?i)(?:.*[-_.])?cookies?2?")
+_MORE_COOKIES = re.compile(r"""(?:;[ \t]*[^\s;="']+(?:="?[^\s;"']*"?(?=[;\s"']|$))?)+""")
 # It hides nothing to show that there is no secret.
 _NOTHING = frozenset(("", "none", "null", "true", "false", MASK))
 # `tokens: [5, 17]`: numbers and counts of words.
@@ -140,6 +143,9 @@ def _spans(text: str, found: re.Match[str]) -> t.Iterator[tuple[int, int]]:
     while True:
         lead = _LEAD.match(text, position)
         start, end, after = _value(text, lead.end() if lead else position)
+        cookies = _MORE_COOKIES.match(text, end) if end == after and _COOKIE.fullmatch(found["name"]) else None
+        if cookies:
+            end = after = cookies.end()
         if found["listed"] and _NAMES.match(text, after):
             return
         value = text[start:end]

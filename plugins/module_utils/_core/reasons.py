@@ -62,7 +62,10 @@ REASONS: dict[str, Reason] = {
     ),
     "locked": Reason("Another run holds the lock.", "Wait for it, or raise lock_timeout."),
     "model_missing": Reason("The model is not in the store.", "Add it to llm_models and pull it first."),
-    "model_unsuitable": Reason("The engine cannot take this model.", "Choose a model that the engine reads; have a damaged one repaired (llm_model, state: verified)."),
+    "model_unsuitable": Reason(
+        "The engine cannot take this model.",
+        "Choose a model that the engine reads; have a damaged one repaired (llm_model, state: verified).",
+    ),
     "no_space": Reason("The disk has no room.", "Free space, or move the store to a larger disk."),
     "no_generation": Reason(
         "There is no such generation to return to.", "Choose one of the kept generations; llm_runtime_info lists them."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How an activation that was interrupted is ended: decided from its journal and its records, before anything is done."""
+"""How an interrupted activation is ended: decided from its journal and its records, before anything is done."""
 
 from __future__ import annotations
 

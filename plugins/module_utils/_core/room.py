@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .gpu import Gpu, Holding
 from .visible_gpus import Sight
@@ -25,6 +25,15 @@ class CardRoom:
     @property
     def there(self) -> int:
         return min(self.total, self.available + (self.freed or 0))
+
+
+@dataclass(frozen=True)
+class Given:
+    """What processes that go on give back of their memory, in bytes; None where that is not told."""
+
+    members: frozenset[int]
+    ram: int | None
+    vram: int | None
 
 
 @dataclass(frozen=True)
@@ -64,8 +73,13 @@ def room_of(
     holdings: t.Sequence[Holding],
     going: t.Collection[int],
     memory_max: int | None = None,
+    given: t.Iterable[Given] = (),
 ) -> Room:
-    """`ram` is all and what is available, in bytes; `going` are the processes that end."""
+    """`ram` is all and what is available, in bytes; `going` are the processes that end, `given` is of those that stay."""
+    for each in given:
+        if each.vram != 0:
+            holdings = [_given(holding, each, holdings) for holding in holdings]
+            going = {*going, *each.members}
     notes = [sight.note] if sight.note else []
     mute = [card for card in sight.cards if card.total_mb is None or card.used_mb is None]
     if mute:
@@ -81,6 +95,16 @@ def room_of(
         freed = _freed(card, sight, holdings, going)
         cards.append(CardRoom(card.name, card.index, total, max(0, total - used), freed))
     return Room(*ram, ram_freed, memory_max, tuple(cards), sight.unknown, tuple(notes))
+
+
+def _given(holding: Holding, given: Given, holdings: t.Sequence[Holding]) -> Holding:
+    """What is given back of a holding, from each card alike."""
+    if holding.pid not in given.members or not holding.used_bytes:
+        return holding
+    if given.vram is None:
+        return replace(holding, used_bytes=None)
+    held = sum(each.used_bytes or 0 for each in holdings if each.pid in given.members)
+    return replace(holding, used_bytes=round(holding.used_bytes * min(1, given.vram / held)))
 
 
 def cards_named(cards: t.Sequence[CardRoom | Gpu]) -> str:

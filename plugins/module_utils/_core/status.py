@@ -51,8 +51,9 @@ class Stranger:
 class Observation:
     """All that was seen of one runtime, at one time (seconds since the epoch).
 
-    `unanswered` is the question (`health`, `served`) that its engine did not answer within the time for it. `running` is the number of the generation whose values its process was started with, None where that cannot be
-    seen; `left` is a transaction that was interrupted. `proven_at` is in seconds since the epoch.
+    `unanswered` is the question (`health`, `served`) that its engine did not answer within the time for it. `running` is
+    the number of the generation whose values its process was started with, None where that cannot be seen; `left` is a
+    transaction that was interrupted. `proven_at` is in seconds since the epoch.
     """
 
     generation: Generation | None

@@ -50,8 +50,8 @@ class Supervisor(t.Protocol):
     def reload(self) -> None:
         """Make changed definitions known."""
 
-    def check_start(self, service: Service) -> None:
-        """Raise `supervisor_failed` where `start` could not start it."""
+    def check_start(self, service: Service, besides: t.Collection[int] = ()) -> None:
+        """Raise `supervisor_failed` where `start` could not start it; the processes `besides` make room first."""
 
     def start(self, service: Service) -> None:
         """Start it, or start it anew if it runs, and have it started at boot."""

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from .._core.errors import LlmError
 from .._core.layout import Layout
 from .._core.supervisor import Process, Service
-from .processes import family, holders, started_at
+from .processes import families, holders, started_at
 
 
 class ExternalSupervisor:
@@ -33,14 +35,14 @@ class ExternalSupervisor:
             active=bool(found),
             pid=visible[0] if visible else None,
             started_at=started_at(visible[0]) if visible else None,
-            members=frozenset().union(*(family(pid) for pid in visible)),
+            members=frozenset(families(visible)),
         )
 
     def reload(self) -> None:
         """There is nothing that could be told."""
 
-    def check_start(self, service: Service) -> None:
-        if not holders(self._port, host=self._host):
+    def check_start(self, service: Service, besides: t.Collection[int] = ()) -> None:
+        if not holders(self._port, ours=besides, host=self._host):
             raise LlmError(
                 "supervisor_failed",
                 f"Runtime {service.name}: nothing listens on port {self._port}; it is not ours to start.",

@@ -62,7 +62,7 @@ class ProcessSupervisor:
     def reload(self) -> None:
         """Definitions are read at every start."""
 
-    def check_start(self, service: Service) -> None:
+    def check_start(self, service: Service, besides: t.Collection[int] = ()) -> None:
         """It is ours."""
 
     def start(self, service: Service) -> None:

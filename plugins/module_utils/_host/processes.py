@@ -45,15 +45,21 @@ def _library() -> t.Any:
 
 def family(pid: int) -> set[int]:
     """The process and all its descendants; empty when it is gone."""
-    entries = keeper.table()
+    return families((pid,))
+
+
+def families(pids: t.Collection[int]) -> set[int]:
+    """The processes and all their descendants, without those that are gone."""
+    entries = keeper.table() if pids else {}
     if entries:
-        return keeper.with_descendants({pid}, entries)
+        return keeper.with_descendants(pids, entries)
     library = _library()
-    try:
-        process = library.Process(pid)
-        return {pid} | {child.pid for child in process.children(recursive=True)}
-    except library.Error:
-        return set()
+    found: set[int] = set()
+    for pid in pids:
+        with contextlib.suppress(library.Error):
+            process = library.Process(pid)
+            found |= {pid} | {child.pid for child in process.children(recursive=True)}
+    return found
 
 
 def _members(given: int | t.Collection[int] | None) -> t.Collection[int]:

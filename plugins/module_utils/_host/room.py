@@ -8,7 +8,7 @@ import typing as t
 from pathlib import Path, PurePosixPath
 
 from .._core.memory_limit import memory_max
-from .._core.room import Room, room_of
+from .._core.room import Given, Room, room_of
 from .._core.visible_gpus import Sight
 from . import gpu, processes
 
@@ -27,17 +27,36 @@ _V1 = _Files("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", ("total
 _V2 = _Files("", "memory.max", "memory.current", ("active_file", "inactive_file"))
 
 
-def read_room(sight: Sight, *, going: t.Collection[int] = (), unit: str = "", root: Path = Path("/")) -> Room:
+def read_room(
+    sight: Sight,
+    *,
+    going: t.Collection[int] = (),
+    given: t.Collection[Given] = (),
+    unit: str = "",
+    root: Path = Path("/"),
+) -> Room:
     """Memory as it is now, for a runtime that sees these GPUs and has this text of a unit.
 
-    `going` are the processes that end for it, the descendants included: what they hold is counted as free.
+    `going` are the processes that end for it, the descendants included: what they hold is counted as free. `given` is
+    what others give back.
     """
     machine, available = processes.memory()
     total = machine
     for limit, left in cgroup_limits(root):
         total, available = min(total, limit), min(available, left)
-    held = gpu.holdings() if going and sight.cards else []
-    return room_of((total, available), private_memory(going, root), sight, held, going, memory_max(unit, machine))
+    held = gpu.holdings() if (going or given) and sight.cards else []
+    freed = [private_memory(going, root), *(_given_memory(each, root) for each in given)]
+    known = [each for each in freed if each is not None]
+    ram_freed = sum(known) if len(known) == len(freed) else None
+    return room_of((total, available), ram_freed, sight, held, going, memory_max(unit, machine), given)
+
+
+def _given_memory(given: Given, root: Path) -> int | None:
+    """No more than they have without pages of files, which are available already."""
+    if not given.ram:
+        return given.ram
+    private = private_memory(given.members, root) if given.members else None
+    return None if private is None else min(private, given.ram)
 
 
 def private_memory(pids: t.Iterable[int], root: Path = Path("/")) -> int | None:
@@ -45,7 +64,7 @@ def private_memory(pids: t.Iterable[int], root: Path = Path("/")) -> int | None:
 
     Pages of files are not among them: the kernel counts those as available while a process maps them.
     """
-    members = set().union(*(processes.family(pid) for pid in pids))
+    members = processes.families(frozenset(pids))
     page = os.sysconf("SC_PAGE_SIZE")
     total = 0
     for member in members:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import subprocess
 import time
+import typing as t
 
 from .._core.errors import LlmError
 from .._core.layout import Layout, unit_name
@@ -54,7 +55,7 @@ class Systemd:
     def reload(self) -> None:
         self._call("daemon-reload")
 
-    def check_start(self, service: Service) -> None:
+    def check_start(self, service: Service, besides: t.Collection[int] = ()) -> None:
         """It is ours."""
 
     def start(self, service: Service) -> None:

@@ -287,6 +287,7 @@ class Ollama:
             _forget(client, record.model)
 
     def inventory(self) -> list[HeldModel]:
+        """Without the names that keep bytes for a rollback: nobody is to call a model by them."""
         client = self._connected("")
         loaded = [model.digest for model in client.running()]
         return [
@@ -294,6 +295,7 @@ class Ollama:
                 tag.name, tag.digest, tag.size, tag.details, any(digest.startswith(tag.digest) for digest in loaded)
             )
             for tag in client.tags()
+            if not is_kept_name(tag.name)
         ]
 
     def describe(self, request: ModelRequest, render: Render) -> t.Mapping[str, t.Any]:

@@ -11,10 +11,12 @@ from .._core.fit import fault_in_context
 from .._core.visible_gpus import sight_of
 from .._host import gpu, processes
 from .._host.room import read_room
+from .freed_memory import ending, given_back
 from .other_runtimes import OtherRuntimes
 from .read_traits import read_traits
-from .runtime_place import place_of, settings_of
+from .runtime_place import settings_of
 from .runtime_subject import Subject
+from .side import side_of
 from .wanted_runtime import Wanted
 
 
@@ -31,17 +33,17 @@ def check_fit(wanted: Wanted, engine: Engine, subject: Subject) -> list[str]:
         raise LlmError("model_unsuitable", f"{about} cannot be served: {refusal}; nothing was changed.")
     if spec.fit == "off":
         return []
-    going = _members(subject)
+    leaving = [side_of(subject.active, subject.layout)] if subject.active else []
     if spec.exclusive:
         others = OtherRuntimes(subject.layout, subject.name)
-        going |= others.members(others.running(wanted.candidate))
-    verdict = engine.fit(
-        traits, settings_of(wanted.candidate), read_room(sight, going=going, unit=wanted.candidate.definition)
-    )
+        leaving += others.sides(others.running(wanted.candidate))
+    room = read_room(sight, going=ending(leaving), given=given_back(leaving), unit=wanted.candidate.definition)
+    verdict = engine.fit(traits, settings_of(wanted.candidate), room)
     context = fault_in_context(traits, spec.context_length)
     if spec.fit == "enforce" and context:
         said = f"{about} cannot be served: {context}; nothing was changed."
-        raise LlmError("model_unsuitable", said, fit=verdict.as_dict())
+        remedy = f"Set context_length to {traits.max_context} or less."
+        raise LlmError("model_unsuitable", said, remedy=remedy, fit=verdict.as_dict())
     if spec.fit == "enforce" and not verdict.fits:
         said = f"{about} does not fit: {verdict.words}; nothing was changed."
         raise LlmError("does_not_fit", said, remedy=verdict.remedy("set fit: warn"), fit=verdict.as_dict())
@@ -55,11 +57,3 @@ def _variables(wanted: Wanted, subject: Subject) -> t.Mapping[str, str]:
         return wanted.candidate.environment
     pid = subject.place.supervisor.process(subject.name).pid
     return (processes.environment_of(pid) if pid else None) or {}
-
-
-def _members(subject: Subject) -> frozenset[int]:
-    """The processes that the activation ends."""
-    if subject.active is None:
-        return frozenset()
-    place = place_of(subject.active, subject.layout)
-    return place.supervisor.process(subject.name).members

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import time
+import typing as t
 from dataclasses import replace
 
 from .._core.engine import READY, Engine, Health, Settings
@@ -127,8 +128,8 @@ class _Kept:
         del runtime
         return self._process.active
 
-    def check_start(self, service: Service) -> None:
-        self._supervisor.check_start(service)
+    def check_start(self, service: Service, besides: t.Collection[int] = ()) -> None:
+        self._supervisor.check_start(service, besides)
 
     def reload(self) -> None:
         raise NotImplementedError

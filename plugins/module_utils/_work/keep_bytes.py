@@ -25,7 +25,7 @@ def keep_newest(layout: Layout, side: Side, count: int) -> None:
     The runtime serves already, so that a program which cannot be asked now is asked by the next activation.
     """
     records = side.place.generations
-    programs = programs_of(records.all(), layout)
+    programs = programs_of([each for each in records.all() if each.status == ACTIVE], layout)
     records.keep_newest(count)
     for program in programs:
         with contextlib.suppress(LlmError):
@@ -33,11 +33,11 @@ def keep_newest(layout: Layout, side: Side, count: int) -> None:
 
 
 def programs_of(generations: t.Iterable[Generation], layout: Layout) -> list[Side]:
-    """The programs that stay up and served these, each once, that of the newest first."""
+    """The programs that stay up and are to serve these, each once, that of the newest first."""
     found: list[Side] = []
     for generation in generations:
         side = side_of(generation, layout)
-        served = generation.status == ACTIVE and side.engine.resident and side.settings.model_path
-        if served and all(side.is_elsewhere(other) for other in found):
+        keeps = side.engine.resident and side.settings.model_path
+        if keeps and all(side.is_elsewhere(other) for other in found):
             found.append(side)
     return found

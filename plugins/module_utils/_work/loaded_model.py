@@ -8,6 +8,10 @@ from .._core.errors import LlmError
 from .side import Side
 
 
+def is_theirs(side: Side) -> bool:
+    return side.place.supervisor.name == "external"
+
+
 def is_loaded(side: Side) -> bool | None:
     """None where it goes on whatever we wish: the program does not answer, or cannot be told to let go of a model."""
     if not side.settings.model_path or not side.process.active:

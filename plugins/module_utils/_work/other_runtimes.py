@@ -8,13 +8,15 @@ import time
 import typing as t
 from pathlib import Path
 
+from .._core.collision import collides
 from .._core.errors import LlmError
 from .._core.generation import Generation
 from .._core.layout import Layout
 from .._host.generations import Generations, runtime_names
 from .._host.lock import hold
 from .._host.ownership import Owner
-from .loaded_model import goes_on, is_loaded
+from .freed_memory import ending
+from .loaded_model import goes_on, is_loaded, is_theirs
 from .side import Side, side_of
 from .wait_healthy import loading_time, wait_healthy
 
@@ -35,23 +37,22 @@ class OtherRuntimes:
         `besides` is what is to have the host for itself: the same bytes in the same program are its own.
         """
         return tuple(
-            side.place.name for side in self._sides() if not _is_shared(side.generation, besides) and _is_up(side)
+            side.place.name for side in self.sides() if not _is_shared(side.generation, besides) and _is_up(side)
         )
 
     def going_on(self) -> list[str]:
         """What there is to tell of those that somebody else runs and that will not make room."""
-        return [goes_on(side) for side in self._sides() if _is_theirs(side) and is_loaded(side) is None]
+        return [goes_on(side) for side in self.sides() if is_theirs(side) and is_loaded(side) is None]
 
     def members(self, names: t.Iterable[str] | None = None) -> frozenset[int]:
-        """The processes of these; without names of all that are ours."""
-        sides = [side for side in self._sides(names) if names is not None or not _is_theirs(side)]
-        return frozenset().union(*(side.process.members for side in sides))
+        """The processes of ours that are of these names, or of all."""
+        return ending(self.sides(names))
 
     def stop(self, names: t.Iterable[str]) -> None:
         """Whatever somebody else runs goes on, without the model; its names stay, so that clients find it again."""
-        for side in self._sides(names):
+        for side in self.sides(names):
             with self._alone(side.place.name):
-                if _is_theirs(side):
+                if is_theirs(side):
                     side.release(side.settings.served_names)
                 else:
                     side.place.supervisor.stop(side.place.service)
@@ -62,7 +63,7 @@ class OtherRuntimes:
         One that fails keeps no other from being tried; the first failure is raised then.
         """
         failures = []
-        for side in self._sides(names):
+        for side in self.sides(names):
             try:
                 with self._alone(side.place.name):
                     _start(side, patience)
@@ -71,7 +72,8 @@ class OtherRuntimes:
         if failures:
             raise failures[0]
 
-    def _sides(self, names: t.Iterable[str] | None = None) -> t.Iterator[Side]:
+    def sides(self, names: t.Iterable[str] | None = None) -> t.Iterator[Side]:
+        """Those of these names, or all, that have ever served."""
         for name in runtime_names(self._layout) if names is None else names:
             generation = Generations(self._layout, name).active() if name != self._name else None
             if generation is not None:
@@ -93,17 +95,15 @@ def _start(side: Side, patience: float) -> None:
         side.engine.load(side.endpoint, side.settings, loading_time(side.generation.model.size_bytes, patience))
 
 
-def _is_theirs(side: Side) -> bool:
-    return side.place.supervisor.name == "external"
-
-
 def _is_up(side: Side) -> bool:
-    if _is_theirs(side):
+    if is_theirs(side):
         return is_loaded(side) is True
     return side.process.active or side.process.failing
 
 
 def _is_shared(one: Generation, other: Generation) -> bool:
     if (one.engine, one.spec["port"]) != (other.engine, other.spec["port"]) or not one.model.path:
+        return False
+    if not collides(str(one.spec["host"]), str(other.spec["host"])):
         return False
     return one.model.path == other.model.path or one.model.revision == other.model.revision != ""

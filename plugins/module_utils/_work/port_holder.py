@@ -13,7 +13,10 @@ _LAST_BREATH = 2.0
 
 
 def holder_of(host: str, port: int, process: Process) -> PortOwner | None:
-    """Who else has the port that a runtime on `host` is to have. A socket whose process is just ending is waited for: it is nobody's any more."""
+    """Who else has the port that a runtime on `host` is to have.
+
+    A socket whose process is just ending is waited for: it is nobody's any more.
+    """
     _done, owner = until(
         lambda: processes.listener(port, besides=process.members, host=host),
         lambda found: found is None or found.pid is not None,

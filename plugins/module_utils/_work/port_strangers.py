@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import typing as t
 from dataclasses import replace
 
 from .._core.errors import LlmError
@@ -22,20 +23,31 @@ _GRACE = 10.0
 
 
 def clear_the_port(
-    spec: RuntimeSpec, place: RuntimePlace, wish: str, *, check_mode: bool, serving: Generation | None = None
+    spec: RuntimeSpec,
+    place: RuntimePlace,
+    wish: str,
+    *,
+    check_mode: bool,
+    serving: Generation | None = None,
+    stopped: t.Collection[str] = (),
 ) -> list[str]:
-    """End whoever else listens on the port if `wish` is `evict`, and tell whom; raises `port_in_use` otherwise."""
+    """End whoever else listens on the port if `wish` is `evict`, and tell whom; raises `port_in_use` otherwise.
+
+    `stopped` are the names of other runtimes that make room before this one is started.
+    """
+    runtimes = OtherRuntimes(place.layout, place.name)
     process = _ours(place, serving)
+    process = replace(process, members=process.members | runtimes.members(stopped))
     host = place.listens_on(engine_named(spec.engine), spec.host)
     owner = holder_of(host, spec.port, process)
     if owner is None:
         return []
-    runtimes = OtherRuntimes(place.layout, place.name)
-    if owner.pid in runtimes.members():
+    whose = next((side.place.name for side in runtimes.sides() if owner.pid in side.process.members), None)
+    if whose:
         raise LlmError(
             "port_in_use",
-            f"Runtime {spec.name}: port {spec.port} is that of another runtime of this host; nothing was changed.",
-            remedy="Choose another port.",
+            f"Runtime {spec.name}: port {spec.port} is that of runtime {whose}; nothing was changed.",
+            remedy="Choose another port, or set exclusive: true for the two to take turns.",
             port_owner={"pid": owner.pid, "command": owner.command},
         )
     found = [each for each in place.strangers(host, spec.port, process) if each.kind == strangers.LISTENER]
@@ -44,6 +56,7 @@ def clear_the_port(
         raise LlmError(
             "port_in_use",
             f"Runtime {spec.name}: port {spec.port} is held by {named}; nothing was changed.",
+            remedy="Stop the runtime first: what serves already adopts nobody." if wish == "adopt" else None,
             port_owner={"pid": owner.pid, "command": owner.command},
         )
     return [strangers.evict(each, _GRACE, check_mode=check_mode) for each in found]

@@ -3,22 +3,28 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
-from .._core.generation import Generation
+from .._core.engine import REFUSED, Health
+from .._core.errors import LlmError
+from .._core.generation import ACTIVE, FAILED, Generation
+from .._core.journal import Transaction
 from .._core.outcome import Outcome
-from .._core.status import judge, record
+from .._core.status import Observation, Verdict, judge, record
+from .._core.supervisor import Process
 from .._engines.registry import engine_named
 from .._host.generations import Generations, runtime_names
 from .._host.gpu_look import GpuLook, look_at_gpus
+from .._host.journal import Journal
 from .._host.place import layout_here
 from .ask_engine import PATIENCE
-from .runtime_place import RuntimePlace, place_of, settings_of
+from .runtime_place import place_of, settings_of
 
 
 class RuntimeStatusTask:
-    """Looks, and changes nothing. A runtime that never was activated is told as offline."""
+    """Looks, and changes nothing. One that never served is told too: by its newest record, and what was interrupted."""
 
     def __init__(self, params: t.Mapping[str, t.Any]) -> None:
         self._layout = layout_here(params.get("prefix") or "")
@@ -37,29 +43,63 @@ class RuntimeStatusTask:
         )
 
     def _status(self, name: str, gpus: GpuLook) -> dict[str, t.Any] | None:
-        generation = Generations(self._layout, name).active()
-        if generation is None:
-            return None
-        engine = engine_named(generation.engine)
+        known: list[Generation] = []
+        active = newest = left = None
+        try:
+            known = Generations(self._layout, name).all()
+            active = next((each for each in known if each.status == ACTIVE), None)
+            newest = active or next(iter(known), None)
+            left = Journal(self._layout, name).pending()
+            if newest is None and left is None:
+                return None
+            if newest is None or newest.status == FAILED:
+                # Nothing is left of it.
+                told = _unseen(name, newest, left)
+            else:
+                told = self._look(name, newest, gpus)
+        except Exception as failure:
+            # Whatever is wrong with one of them, the others are told.
+            told = _unseen(name, newest, left, failure)
+        # Only one that was proven is the generation of a runtime.
+        return {**told, "generation": active.number if active else None, "generations": _kept(known, active)}
+
+    def _look(self, name: str, generation: Generation, gpus: GpuLook) -> dict[str, t.Any]:
         place = place_of(generation, self._layout)
         port = int(generation.spec["port"])
+        engine = engine_named(generation.engine)
         seen = place.observe(generation, engine, settings_of(generation), port, gpus, PATIENCE)
-        return {**record(name, seen, judge(seen)), "generations": _kept(place, generation)}
+        return record(name, seen, judge(seen))
 
 
-def _kept(place: RuntimePlace, serving: Generation) -> list[dict[str, t.Any]]:
+def _unseen(
+    name: str, known: Generation | None, left: Transaction | None, failure: Exception | None = None
+) -> dict[str, t.Any]:
+    """The record of one that nothing runs of, or that could not be looked at; what is unknown is None."""
+    seen = Observation(
+        generation=known, process=Process(), health=Health(REFUSED), served=None, settings=None, memory_bytes=None,
+        memory_percent=None, port=0, port_owner=None, supervisor="", unit=None, now=time.time(), left=left,
+    )  # fmt: skip
+    if failure is None:
+        return {**record(name, seen, judge(seen)), "port": None, "supervisor": None}
+    what = failure.what if isinstance(failure, LlmError) else f"{type(failure).__name__}: {failure}"
+    verdict = Verdict("degraded", (f"it could not be looked at: {' '.join(what.split())}",))
+    unknown = dict.fromkeys(("phase", "restarts", "port", "supervisor"))
+    return {**record(name, seen, verdict), **unknown}
+
+
+def _kept(known: list[Generation], serving: Generation | None) -> list[dict[str, t.Any]]:
     """The generations that a rollback may return to and those that failed since, newest first."""
     return [
         {
             "number": record.number,
             "time": record.time,
             "status": record.status,
-            "serving": record.number == serving.number,
+            "serving": serving is not None and record.number == serving.number,
             "model": record.model.name or None,
             "revision": record.model.revision,
             "engine_version": record.engine_version,
             "restores": record.restores,
             "reason": record.reason or None,
         }
-        for record in place.generations.all()
+        for record in known
     ]

@@ -18,6 +18,8 @@ from .._host.supervisors import choose
 from .activate import Activation, Patience
 from .runtime_place import RuntimePlace
 
+_STARTS = ("started", "restarted", None)
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -61,10 +63,12 @@ def subject_with(
 ) -> Subject:
     """The runtime where this generation is the one that serves."""
     remembered = active.spec if active else {}
-    wish = params.get("supervisor") or remembered.get("supervisor") or "auto"
-    engine = params.get("engine") or remembered.get("engine")
-    port = params.get("port") or remembered.get("port") or (engine_named(str(engine)).default_port if engine else 0)
-    host = params.get("host") or remembered.get("host") or HOST
+    # Only a start takes it elsewhere: it is stopped, put to sleep or removed where it serves.
+    asked = params if active is None or params.get("state") in _STARTS else {}
+    wish = asked.get("supervisor") or remembered.get("supervisor") or "auto"
+    engine = asked.get("engine") or remembered.get("engine")
+    port = asked.get("port") or remembered.get("port") or (engine_named(str(engine)).default_port if engine else 0)
+    host = asked.get("host") or remembered.get("host") or HOST
     grace = params.get("stop_timeout") or remembered.get("stop_timeout") or STOP_TIMEOUT
     place = RuntimePlace(name, layout, choose(str(wish), layout, port=int(port), host=str(host)), int(grace))
     return Subject(name, params, layout, store, place, active)

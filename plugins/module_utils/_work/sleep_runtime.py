@@ -7,6 +7,7 @@ from .._core.engine import SLEEPING
 from .._core.errors import LlmError
 from .._core.outcome import Difference, Outcome
 from .._core.status import Observation, judge, phase, record
+from .._engines.registry import engine_named
 from .._host.waiting import until
 from .runtime_place import settings_of
 from .runtime_subject import Subject
@@ -20,7 +21,7 @@ _FREED = 0.5
 def sleep(subject: Subject, *, check_mode: bool) -> Outcome:
     """Raises `unsupported` where the engine cannot, `proof_failed` where it says so and keeps its memory."""
     generation = subject.serving()
-    engine = subject.engine()
+    engine = engine_named(generation.engine)
     settings = settings_of(generation)
     level = int(subject.params["sleep_level"])
     if level not in engine.sleep_levels:

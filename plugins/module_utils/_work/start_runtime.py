@@ -17,13 +17,14 @@ from .._host.configuration import Configuration
 from .activate import Activation
 from .check_fit import check_fit
 from .check_names import foresee_names
+from .freed_memory import ending
 from .other_runtimes import OtherRuntimes
 from .port_strangers import adopted, clear_the_port
 from .prove import Proven
 from .runtime_place import settings_of
 from .runtime_report import differences_of, foreseen, outcome_of
 from .runtime_subject import Subject
-from .side import Side
+from .side import Side, side_of
 from .wanted_runtime import Wanted, api_key_in, check_served_names, want
 
 
@@ -68,11 +69,18 @@ class _Start:
             self._notes += check_fit(wanted, engine, subject)
             foresee_names(Side(wanted.candidate, subject.place, engine))
         if decision.action in (ACTIVATE, HEAL, RESTART):
-            subject.place.supervisor.check_start(subject.place.service)
+            leaving = [side_of(subject.active, subject.layout)] if subject.active else []
+            subject.place.supervisor.check_start(subject.place.service, besides=ending(leaving))
         if decision.action in (ACTIVATE, HEAL) and subject.place.supervisor.name != "external":
             wish = str(subject.params["on_stranger"])
+            others = OtherRuntimes(subject.layout, subject.name)
             ended = clear_the_port(
-                wanted.spec, subject.place, wish, check_mode=self._check_mode, serving=subject.active
+                wanted.spec,
+                subject.place,
+                wish,
+                check_mode=self._check_mode,
+                serving=subject.active,
+                stopped=others.running(wanted.candidate) if wanted.spec.exclusive else (),
             )
             self._notes += ended
         differences = differences_of(subject, before, wanted, decision)

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from .._core.engine import READY
 from .._core.errors import LlmError
-from .._core.generation import NO_MODEL
+from .._core.generation import FAILED, NO_MODEL, TRYING
 from .._core.outcome import Difference, Outcome
 from .._engines.registry import engine_named
+from .._host.journal import Journal
 from .keep_bytes import keep_bytes, programs_of
 from .loaded_model import goes_on, is_loaded
-from .runtime_place import configuration_of
+from .other_runtimes import OtherRuntimes
+from .runtime_place import RuntimePlace, configuration_of
 from .runtime_subject import Subject
 from .side import Side, side_of
 from .wait_healthy import wait_healthy
@@ -45,29 +47,73 @@ def stop(subject: Subject, *, check_mode: bool) -> Outcome:
 
 
 def remove(subject: Subject, *, check_mode: bool) -> Outcome:
-    """Models and engines stay."""
-    place = subject.place
+    """Models and engines stay. What a killed run left is part of it: a candidate that was never proven may run."""
     folder = Path(subject.layout.runtime_folder(subject.name))
-    there = place.files.existing() + ([str(folder)] if folder.exists() else [])
-    notes: list[str] = []
+    sides, notes = _sides(subject)
+    # By any of these something of it may run, or start at boot.
+    places = {place.supervisor.name: place for place in (*(side.place for side in sides), subject.place)}
+    there = {path for place in places.values() for path in place.files.existing()}
+    there |= {str(folder)} if folder.exists() else set()
     if there and not check_mode:
-        if not subject.active or not engine_named(subject.active.engine).resident:
-            # It may be in the way of a program that served before it.
-            place.supervisor.stop(place.service)
-        for side in programs_of(place.generations.all(), subject.layout):
-            notes += _give_back(side, float(subject.params["start_timeout"]))
-        place.supervisor.stop(place.service)
-        place.files.remove()
-        place.supervisor.forget(subject.name)
+        notes += _leave(subject, sides, list(places.values()))
+        notes += _bring_back_others(subject)
+        for place in places.values():
+            place.files.remove()
+            place.supervisor.forget(subject.name)
         if folder.exists():
             shutil.rmtree(folder)
-    shown = Difference(f"runtime {subject.name}", {"paths": sorted(set(there))}, {"paths": []})
+    shown = Difference(f"runtime {subject.name}", {"paths": sorted(there)}, {"paths": []})
     result = {"msg": "Removed" if there else "Absent already"}
     return Outcome(bool(there), result=_with(tuple(notes), result), differences=(shown,), warnings=tuple(notes))
 
 
-def _give_back(side: Side, patience: float) -> list[str]:
+def _sides(subject: Subject) -> tuple[list[Side], list[str]]:
+    """What each record says that keeps and serves it, the newest first, and what is to be told of others."""
+    sides, notes = [], []
+    for generation in subject.place.generations.all():
+        try:
+            sides.append(side_of(generation, subject.layout))
+        except LlmError as failure:
+            notes.append(f"Runtime {subject.name}: generation {generation.number} was not looked after: {failure.what}")
+    return sides, notes
+
+
+def _leave(subject: Subject, sides: list[Side], places: list[RuntimePlace]) -> list[str]:
+    """Have nothing of it run, and nothing of it in programs that go on; what could not be had is told."""
+    serving = subject.active and engine_named(subject.active.engine).resident
+    for place in places:
+        if not serving or place.supervisor.name != subject.place.supervisor.name:
+            # It may be in the way of a program that served before it.
+            place.supervisor.stop(place.service)
+    # What was gone back from was left then.
+    kept = [side.generation for side in sides if side.generation.status != FAILED]
+    loaded = [side for side in sides if side.generation.status == TRYING or side.generation == subject.active]
+    notes = []
+    for side in programs_of(kept, subject.layout):
+        own = [each for each in loaded if not each.is_elsewhere(side)]
+        notes += _give_back(side, own, float(subject.params["start_timeout"]))
+    for place in places:
+        place.supervisor.stop(place.service)
+    return notes
+
+
+def _bring_back_others(subject: Subject) -> list[str]:
+    """Start what an activation that was killed had stopped for itself."""
+    left = Journal(subject.layout, subject.name).pending()
+    if left is None or not left.stopped:
+        return []
+    told = f"Runtime {subject.name}: its interrupted activation had stopped {', '.join(left.stopped)}"
+    try:
+        OtherRuntimes(subject.layout, subject.name).start(left.stopped, float(subject.params["start_timeout"]))
+    except LlmError as failure:
+        return [f"{told}, and not all serve again: {failure.what}"]
+    return [f"{told}; started again."]
+
+
+def _give_back(side: Side, loaded: list[Side], patience: float) -> list[str]:
     """Have a program that stays up forget the runtime; what there is to tell if it could not.
+
+    `loaded` is what it may have in memory for it: two models after a switch that was killed.
 
     Only the program itself takes a name away and leaves the bytes, or takes both where nothing else wants them. One of
     ours that is down is therefore started for that moment: its names must stay when it is stopped, for a rollback
@@ -83,9 +129,15 @@ def _give_back(side: Side, patience: float) -> list[str]:
         except LlmError as failure:
             side.place.supervisor.stop(side.place.service)
             return [f"{told}: {failure.what}"]
-    # First what older generations wanted, so that the last name of the bytes that serve is one of the served.
-    keep_bytes(side, ())
-    side.leave()
+    try:
+        # First what older generations wanted, so that the last name of the bytes that serve is one of the served.
+        keep_bytes(side, ())
+        for each in loaded or [side]:
+            each.release(())
+    except LlmError as failure:
+        return [f"{told}: {failure.what}"]
+    finally:
+        side.place.supervisor.stop(side.place.service)
     return []
 
 

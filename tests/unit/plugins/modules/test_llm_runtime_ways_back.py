@@ -170,3 +170,25 @@ def test_that_a_stranger_was_ended_is_told_whatever_comes_after(runtime: Run, fi
         assert stranger.wait(10) is not None
     assert (failed["failed"], failed["changed"]) == (True, True)
     assert any(str(stranger.pid) in note for note in failed["notes"])
+
+
+def test_two_may_take_turns_on_one_port(
+    runtime: Run, first: dict[str, t.Any], other: dict[str, t.Any], free_port: int, status: Run
+) -> None:
+    runtime(**first)
+    same = {**other, "port": free_port}
+    refused = runtime(**same)
+    assert refused["reason"] == "port_in_use"
+    assert "is that of runtime chat" in refused["msg"]
+    turn = runtime(**same, exclusive=True)
+    assert not turn.get("failed"), turn
+    assert (status()["status"], status("other")["status"]) == ("offline", "online")
+
+
+def test_our_own_process_is_not_taken_for_somebody_elses(runtime: Run, first: dict[str, t.Any], status: Run) -> None:
+    runtime(**first)
+    pid = status()["pid"]
+    for check in (True, False):
+        refused = runtime(supervisor="external", check=check)
+        assert refused["reason"] == "supervisor_failed", refused
+    assert status()["pid"] == pid

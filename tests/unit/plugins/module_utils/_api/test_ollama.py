@@ -11,6 +11,8 @@ from ansible_collections.llmops.fleet.plugins.module_utils._api.ollama import (
     OllamaApi,
     PullLine,
     failure_of,
+    is_kept_name,
+    kept_name,
     normal_name,
     parameters,
     same_name,
@@ -371,3 +373,13 @@ def test_a_missing_command_is_named(tmp_path: Path) -> None:
     with pytest.raises(LlmError) as caught:
         OllamaCommand("ollama", address="unix:///x")
     assert caught.value.reason == "unsupported"
+
+
+def test_what_is_kept_for_runtimes_is_told_apart_where_case_is_not() -> None:
+    assert kept_name("chat", "0123456789abcdef") == "llmops-fleet/kept-for-chat:0123456789ab"
+    names = [kept_name(runtime).lower() for runtime in ("chat", "Chat", "CHAT")]
+    assert len(set(names)) == 3
+    assert all(is_kept_name(name) for name in names)
+    longest = kept_name("C" * 64, "0" * 64)
+    # What Ollama takes as a model's name (types/model/name.go).
+    assert len(longest.partition("/")[2].partition(":")[0]) <= 80

@@ -28,6 +28,10 @@ DIGEST = "60e05f2100071479f596b964f89f510f057ce397ea22f2833a0cfe029bfc2463"
         "x --hf-token SECRET",
         "x --hf_token=SECRET",
         "x --password SECRET",
+        "x --pass SECRET",
+        "env DB_PASS=SECRET GITLAB_PAT=SECRET JWT=SECRET",
+        "curl -H Cookie: session=SECRET; other=SECRET1 http://h",
+        "curl --cookie session=SECRET;other=SECRET1",
         "x --api-key --SECRET1--",
         "env HF_TOKEN=SECRET OLLAMA_HOST=1",
         "env API_KEY=SECRET python",
@@ -58,6 +62,8 @@ def test_a_secret_is_not_shown(line: str) -> None:
 def test_a_header_is_one_word() -> None:
     shown = masked(["curl", "-H", "Authorization: Bearer SECRET123", "http://h"])
     assert shown == "curl -H Authorization: Bearer *** http://h"
+    shown = masked(["curl", "-H", "Cookie: session=one; other=two", "http://h"])
+    assert shown == "curl -H Cookie: *** http://h"
 
 
 def test_a_word_with_spaces_is_hidden_whole() -> None:
@@ -202,6 +208,10 @@ def test_a_planted_secret_in_quotes_never_survives(form: t.Callable[[str], str],
         ("f(api_key=x, port=1)", "f(api_key=***, port=1)"),
         ("https://u:p@q@host/x", "https://***@host/x"),
         ("a basic bm90aGluZzE= b", "a basic *** b"),
+        ("curl -H 'Cookie: a=b; c=\"d\"; e=f' http://h", "curl -H 'Cookie: ***' http://h"),
+        ('{"Cookie": "a=b; c=d", "port": 1}', '{"Cookie": "***", "port": 1}'),
+        ("Set-Cookie: a=b; Path=/; HttpOnly\nHost: x", "Set-Cookie: ***\nHost: x"),
+        ("Cookie: a; port is 1", "Cookie: *** is 1"),
     ],
 )
 def test_no_more_is_hidden_than_the_secret(line: str, shown: str) -> None:
@@ -224,6 +234,9 @@ ORDINARY = [
     f"--revision {DIGEST[:40]} commit={DIGEST[:40]} model@{DIGEST[:40]}",
     'it says "key:" in line 3, and "key=" in line 4',
     "GET http://127.0.0.1:8000/v1/models 200 OK, it's ready",
+    "2 pass, 1 fail: second pass over 12 layers, compat=1 path=/x bypass=1 pass-through: on, cookies are off",
+    "except OSError: pass",
+    "special_tokens_map.json: 100%|####| 1/1",
 ]
 
 
@@ -261,6 +274,9 @@ def test_a_line_without_a_secret_is_not_mangled(words: list[str]) -> None:
         ("key=[" + "a'," * 333_333, "key=[***"),
         ("eyJ-" * 250_000, "***"),
         ("://" * 333_333, "://" * 333_333),
+        ("cookie: " + "a=b; " * 200_000, "cookie: ***; "),
+        ("cookie: " + "a;" * 500_000, "cookie: ***;"),
+        ('cookie: ' + 'a="' * 300_000, 'cookie: ***"'),
         (f"@{DIGEST} " * 15_000, f"@{DIGEST} " * 15_000),
     ],
     ids=lambda text: text[:12],

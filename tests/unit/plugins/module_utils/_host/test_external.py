@@ -48,6 +48,15 @@ def test_who_listens_elsewhere_is_somebody_else(layout: Layout, free_port: int, 
                 supervisor.start(Service("chat", 1))
 
 
+def test_what_makes_room_is_not_what_somebody_else_runs(layout: Layout, free_port: int) -> None:
+    supervisor = choose("external", layout, free_port)
+    service = Service("chat", 1)
+    with socket.create_server(("127.0.0.1", free_port)):
+        supervisor.check_start(service, besides=[1])
+        with pytest.raises(LlmError, match="nothing listens"):
+            supervisor.check_start(service, besides=[os.getpid()])
+
+
 def test_nobody_listens(layout: Layout, free_port: int) -> None:
     supervisor = choose("external", layout, free_port)
     assert supervisor.process("chat") == Process()

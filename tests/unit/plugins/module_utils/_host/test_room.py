@@ -13,7 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 from ansible_collections.llmops.fleet.plugins.module_utils._core.gpu import NVIDIA, Holding, from_nvidia
+from ansible_collections.llmops.fleet.plugins.module_utils._core.room import Given
 from ansible_collections.llmops.fleet.plugins.module_utils._core.visible_gpus import sight_of
+from ansible_collections.llmops.fleet.plugins.module_utils._host import keeper
 from ansible_collections.llmops.fleet.plugins.module_utils._host import room as room_module
 from ansible_collections.llmops.fleet.plugins.module_utils._host.room import cgroup_limits, private_memory, read_room
 
@@ -144,6 +146,41 @@ def test_cards_and_what_processes_that_go_hold_on_them(tmp_path: Path, machine: 
     one = read_room(sight_of(TWO, {"CUDA_VISIBLE_DEVICES": "1"}), root=tmp_path)
     assert [card.index for card in one.cards] == [1]
     assert not read_room(BLIND, root=tmp_path).gpu
+
+
+@pytest.mark.parametrize(
+    ("ram", "vram", "freed", "on_card"),
+    [
+        (2 * GB, 1024 * MIB, 2 * GB, 1024 * MIB),
+        (9 * GB, 9999 * MIB, 5 * GB, 3072 * MIB),
+        (None, None, None, None),
+        (0, 0, 0, 0),
+    ],
+)
+def test_one_that_goes_on_gives_back_what_its_model_holds(
+    ram: int | None,
+    vram: int | None,
+    freed: int | None,
+    on_card: int | None,
+    tmp_path: Path,
+    machine: t.Callable[..., None],
+) -> None:
+    me = os.getpid()
+    machine(64, 10, Holding(me, 3072 * MIB, NVIDIA, "GPU-aa"), Holding(7, 512 * MIB, NVIDIA, "GPU-aa"))
+    (tmp_path / "proc" / str(me)).mkdir(parents=True)
+    (tmp_path / "proc/self").mkdir()
+    (tmp_path / f"proc/{me}/statm").write_text(f"9 {-(-5 * GB // mmap.PAGESIZE)} 0 0 0 0 0\n")
+    room = read_room(sight_of(TWO, {}), given=[Given(frozenset([me]), ram, vram)], root=tmp_path)
+    assert room.ram_freed == (None if freed is None else pytest.approx(freed, rel=1e-5))
+    assert [card.freed for card in room.cards] == [on_card, 0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_process_table_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read, table = [], keeper.table
+    monkeypatch.setattr(keeper, "table", lambda: read.append(1) or table())
+    private_memory([os.getpid(), os.getppid(), 1])
+    assert len(read) == 1
 
 
 def test_this_machine() -> None:

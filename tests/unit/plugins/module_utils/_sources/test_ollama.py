@@ -10,6 +10,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.llmops.fleet.plugins.module_utils._core.ports import SourceOptions
+from ansible_collections.llmops.fleet.plugins.module_utils._sources.ollama import Ollama as Source
 from docker_model_runner import Runner
 from ollama_store import digest_of
 
@@ -275,3 +277,11 @@ def test_bytes_that_the_store_has_too_are_left_alone(model: Run, foreseen: Run, 
     foreseen(**ollama.params, refresh=True)
     assert foreseen(**own)["changed"] is False
     assert foreseen(**ollama.params, refresh=True)["changed"] is False
+
+
+def test_a_name_that_keeps_bytes_for_a_rollback_is_no_model(model: Run, ollama: Ollama) -> None:
+    model(**ollama.params)
+    ollama.ask("POST", "/api/copy", source=ollama.name, destination="llmops-fleet/kept-for-chat:0123456789ab")
+    assert len(ollama.tags()) == 2
+    held = Source(SourceOptions(endpoint=ollama.daemon.url)).inventory()
+    assert [each.model for each in held] == [f"{ollama.name}:latest"]

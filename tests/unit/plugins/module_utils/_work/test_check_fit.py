@@ -9,15 +9,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from ansible_collections.llmops.fleet.plugins.module_utils._core.engine import READY, Health, Served
 from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
 from ansible_collections.llmops.fleet.plugins.module_utils._core.generation import TRYING, Generation, ModelIdentity
 from ansible_collections.llmops.fleet.plugins.module_utils._core.runtime import complete
 from ansible_collections.llmops.fleet.plugins.module_utils._core.supervisor import Process
 from ansible_collections.llmops.fleet.plugins.module_utils._core.traits import GGUF, SAFETENSORS, Traits
+from ansible_collections.llmops.fleet.plugins.module_utils._engines.ollama import Ollama
 from ansible_collections.llmops.fleet.plugins.module_utils._engines.registry import engine_named
 from ansible_collections.llmops.fleet.plugins.module_utils._host import gpu, processes, room
 from ansible_collections.llmops.fleet.plugins.module_utils._work import check_fit as module
 from ansible_collections.llmops.fleet.plugins.module_utils._work.check_fit import check_fit
+from ansible_collections.llmops.fleet.plugins.module_utils._work.side import Side
 
 GIB = 2**30
 # The second has 6 GiB left, the first 22.
@@ -73,8 +76,8 @@ def check(host: t.Any, monkeypatch: pytest.MonkeyPatch) -> Check:
             name=spec.supervisor,
             process=lambda _name: Process(active=bool(going), pid=os.getpid(), members=frozenset(going)),
         )
-        place = SimpleNamespace(supervisor=supervisor)
-        monkeypatch.setattr(module, "place_of", lambda _generation, _layout: place)
+        place: t.Any = SimpleNamespace(name="chat", supervisor=supervisor, endpoint=lambda *_words: None)
+        monkeypatch.setattr(module, "side_of", lambda generation, _layout: Side(generation, place, program))
         wanted = SimpleNamespace(spec=spec, record=SimpleNamespace(name="qwen"), candidate=candidate)
         subject = SimpleNamespace(name="chat", active=candidate, layout=None, place=place)
         return check_fit(wanted, program, subject)  # type: ignore[arg-type]
@@ -221,3 +224,39 @@ def test_what_somebody_else_runs_sees_what_it_was_started_with(
     monkeypatch.setattr(processes, "environment_of", lambda pid: {"CUDA_VISIBLE_DEVICES": "1"} if pid else None)
     theirs = {"options": ALL, "supervisor": "external", "environment": {"CUDA_VISIBLE_DEVICES": "0"}}
     assert "GPU 1 (NVIDIA L4)" in refusal(check, model(), **theirs).what
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        # A context of 1 GiB for the driver stays where it is.
+        (
+            Served((), None, None, memory_bytes=3 * GIB, vram_bytes=3 * GIB, loaded=True),
+            ", 3.0 of all that of the model that goes)",
+        ),
+        (Served((), None, None, loaded=True), "and what the model that goes holds is not known)"),
+        (Served((), None, None, asleep=True), "38.0 GiB are there (32.0 of the host, 6.0 on GPU 1 (NVIDIA L4))"),
+    ],
+)
+def test_what_somebody_else_runs_gives_back_no_more_than_its_model(
+    check: Check, host: t.Any, monkeypatch: pytest.MonkeyPatch, told: Served, said: str
+) -> None:
+    me = os.getpid()
+    host("nvidia-smi", CARDS, f"{me}, 4096, GPU-bb22")
+    monkeypatch.setattr(processes, "environment_of", lambda _pid: {"CUDA_VISIBLE_DEVICES": "1"})
+    monkeypatch.setattr(Ollama, "health", lambda _self, _endpoint: Health(READY))
+    monkeypatch.setattr(Ollama, "served", lambda _self, _endpoint, _settings: told)
+    theirs = {"supervisor": "external"}
+    refused = refusal(check, model(gib=60), engine="ollama", going=[me], **theirs)
+    assert said in refused.what
+
+
+def test_what_somebody_else_runs_and_unloads_nothing_gives_nothing_back(
+    check: Check, host: t.Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = os.getpid()
+    host("nvidia-smi", CARDS, f"{me}, 9000, GPU-bb22")
+    monkeypatch.setattr(processes, "environment_of", lambda _pid: {"CUDA_VISIBLE_DEVICES": "1"})
+    refused = refusal(check, model(), going=[me], supervisor="external", options=ALL)
+    assert "6.0 GiB are there" in refused.what
+    assert "of the model that goes" not in refused.what

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.llmops.fleet.plugins.module_utils._host.journal import Writing
 from ansible_collections.llmops.fleet.plugins.module_utils._work import runtime_status
 from liar import Liar, Truth
 from reciter import sentence_of
@@ -17,6 +19,10 @@ from stand_in import Connection, DroppedError
 Run = t.Callable[..., dict[str, t.Any]]
 NAMES = ("one", "two", "three", "four", "five")
 HEALTH, MODELS = "/health", "/v1/models"
+
+
+class KilledError(BaseException):
+    """The task ends here, as by kill -9."""
 
 
 class Held(Liar):
@@ -47,12 +53,29 @@ class Host:
         path = next((prefix / "var/lib/llm/models/file").glob("alpha@*/alpha.gguf"))
         self._truth = str(path)
 
-    def serve(self, name: str) -> Held:
+    def serve(self, name: str, **more: t.Any) -> Held:
         engine = self._stack.enter_context(Held(Truth(self._truth, (name,), 256, sentence_of("alpha"))))
-        params = {"engine": "llama_cpp", "model": "alpha", "port": engine.port, "context_length": 256}
+        params = {"engine": "llama_cpp", "model": "alpha", "port": engine.port, "context_length": 256, **more}
         served = self._run("llm_runtime", prefix=str(self._prefix), name=name, supervisor="external", **params)
-        assert served.get("changed"), served
+        assert not served.get("failed"), served
+        assert served["changed"], served
         return engine
+
+    def record_of(self, name: str) -> Path:
+        return self._prefix / f"var/lib/llm/runtimes/{name}/generations/1.json"
+
+    def kill_at(self, step: str, name: str) -> None:
+        """A task that was to activate it for the first time was killed when it began this step."""
+        note = Writing.note
+
+        def kill(writing: Writing, begun: str, **details: t.Any) -> None:
+            note(writing, begun, **details)
+            if begun == step:
+                raise KilledError
+
+        with pytest.MonkeyPatch.context() as patched, pytest.raises(KilledError):
+            patched.setattr(Writing, "note", kill)
+            self.serve(name)
 
     def status(self) -> dict[str, dict[str, t.Any]]:
         found = self._run("llm_runtime_info", prefix=str(self._prefix))["runtimes"]
@@ -118,3 +141,58 @@ def test_none_is_waited_for_after_another(host: Host) -> None:
         engine.before[HEALTH] = engine.hang
     seen = host.status()
     assert {name: record["unanswered"] for name, record in seen.items()} == dict.fromkeys(NAMES, "health")
+
+
+def test_a_first_activation_that_was_killed_is_told(host: Host) -> None:
+    host.kill_at("prove", "one")
+    seen = host.status()["one"]
+    assert (seen["status"], seen["model"], seen["served_names"]) == ("degraded", "alpha", ["one"])
+    assert "generation 1 was interrupted at step 'prove'" in seen["reasons"][0]
+    assert (seen["interrupted"]["to_generation"], seen["interrupted"]["step"]) == (1, "prove")
+    # None of them serves yet.
+    assert (seen["generation"], [each["serving"] for each in seen["generations"]]) == (None, [False])
+
+
+def test_one_that_was_killed_before_it_wrote_anything_is_told(host: Host) -> None:
+    well = host.serve("two")
+    host.kill_at("write", "one")
+    seen = host.status()
+    assert (seen["one"]["status"], seen["one"]["phase"], seen["one"]["model"]) == ("offline", "stopped", None)
+    assert seen["one"]["interrupted"]["step"] == "write"
+    assert (seen["one"]["port"], seen["one"]["supervisor"], seen["one"]["generations"]) == (None, None, [])
+    assert seen["one"].keys() == seen["two"].keys()
+    assert (seen["two"]["status"], seen["two"]["port"]) == ("online", well.port)
+
+
+def test_a_first_activation_that_failed_is_told_as_offline(host: Host) -> None:
+    never = {"proof": "golden", "golden": [{"prompt": "Who are you?", "reply": "Nobody."}]}
+    with pytest.raises(AssertionError, match="proof_failed"):
+        host.serve("one", **never)
+    seen = host.status()["one"]
+    assert (seen["status"], seen["model"], seen["interrupted"]) == ("offline", "alpha", None)
+    assert seen["generations"][0]["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"engine": "no_such_engine"}, "no_such_engine"),
+        ({"supervisor": "systemd"}, "systemd was asked for together with a prefix"),
+        ({"port": "many"}, "ValueError: "),
+    ],
+    ids=str,
+)
+def test_one_that_cannot_be_looked_at_hides_no_other(host: Host, wrong: dict[str, str], words: str) -> None:
+    host.serve("one")
+    host.serve("two")
+    record = json.loads(host.record_of("one").read_text())
+    record["engine"] = wrong.pop("engine", record["engine"])
+    record["spec"].update(wrong)
+    host.record_of("one").write_text(json.dumps(record))
+    seen = host.status()
+    assert (seen["two"]["status"], seen["one"]["status"]) == ("online", "degraded")
+    (reason,) = seen["one"]["reasons"]
+    assert (words in reason, "\n" in reason) == (True, False)
+    assert seen["one"].keys() == seen["two"].keys()
+    assert (seen["one"]["model"], seen["one"]["generation"]) == ("alpha", 1)
+    assert (seen["one"]["phase"], seen["one"]["pid"], seen["one"]["restarts"]) == (None, None, None)
