@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import ollama_command
+import psutil
 import pytest
 import requests
 from ansible_collections.llmops.fleet.plugins.module_utils._core.digest import Digest
@@ -462,12 +463,7 @@ def test_lines_of_its_log(line: str, reason: str | None) -> None:
 
 
 def children_of(pid: int) -> list[int]:
-    return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()] + [
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        if task.name != str(pid)
-        for child in (task / "children").read_text().split()
-    ]
+    return [child.pid for child in psutil.Process(pid).children()]
 
 
 def is_there(pid: int) -> bool:
