@@ -51,8 +51,8 @@ class Runtime:
 
     def drain(self, seconds: float, wish: str = "proceed") -> tuple[str | None, float]:
         began = time.monotonic()
-        spec = t.cast("RuntimeSpec", Wish(seconds, wish))
-        told = drain(t.cast("RuntimePlace", self), t.cast("Engine", self), self.endpoint, spec)
+        spec = t.cast(RuntimeSpec, Wish(seconds, wish))
+        told = drain(t.cast(RuntimePlace, self), t.cast(Engine, self), self.endpoint, spec)
         return told, time.monotonic() - began
 
 
