@@ -78,8 +78,8 @@ unit() {
     # llama.cpp's wheel takes the OpenMP runtime from the system.
     python -c 'import ctypes; ctypes.CDLL("libgomp.so.1")' 2>/dev/null || install libgomp1
     title "unit and contract tests"
-    # Many tests wait, for engines, kills and slow hubs: two to a processor keep both busy.
-    pytest -q -n 4 --dist worksteal
+    # Many tests wait, for engines, kills and slow hubs: one more than there are processors, as a rule.
+    pytest -q -n 3
 }
 
 integration() {
