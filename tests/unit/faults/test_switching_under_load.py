@@ -17,8 +17,7 @@ from clients import Clients
 from reciter import sentence_of
 
 Run = t.Callable[..., dict[str, t.Any]]
-# As many as show it; `make bench` makes a hundred, with figures.
-SWITCHES = 25
+SWITCHES = 100
 REQUESTS_PER_SECOND = 20
 OTHER = {"alpha": "beta", "beta": "alpha"}
 SENTENCES = {name: sentence_of(name) for name in OTHER}
