@@ -9,7 +9,6 @@ import io
 import json
 import os
 import shutil
-import socket
 import sys
 import typing as t
 from pathlib import Path
@@ -23,6 +22,7 @@ TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests" / "tools"))
 
 from hub import Hub  # noqa: E402
+from ports import another_port  # noqa: E402
 from reciter import gguf, sentence_of  # noqa: E402
 
 # The same cases in every run, so that a change is judged by what it changes. `explore` looks for new ones; what it
@@ -60,9 +60,7 @@ def hub() -> t.Iterator[Hub]:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    return another_port()
 
 
 @pytest.fixture(scope="session")

@@ -101,34 +101,25 @@ class Activation:
         """
         side = self._side(generation)
         process = side.process
-        anew = anew or not process.active or not side.place.supervisor.enabled(self._name)
-        anew = anew or not side.place.runs(generation, process)
-        self._begin(generation, generation, was_up=True)
-        try:
+        runs = process.active and side.place.supervisor.enabled(self._name) and side.place.runs(generation, process)
+
+        def serve() -> Proven:
             if drain and process.active:
                 self._do(journal.DRAIN, lambda: self._drain(side, spec))
             if spec.exclusive:
                 self._stop_others(generation)
-            proven = self._bring_up(side, restart=anew, outgoing=side.settings)
-        except LlmError as failure:
-            self._give_up(failure)
-            raise
-        self._generations.write(proven.generation)
-        self._end(journal.COMMITTED)
-        return proven
+            return self._bring_up(side, restart=anew or not runs, outgoing=side.settings)
+
+        return self._again(generation, serve)
 
     def make_room(self, generation: Generation) -> Proven:
         """Have the host for one that serves already, and prove it."""
-        self._begin(generation, generation, was_up=True)
-        try:
+
+        def serve() -> Proven:
             self._stop_others(generation)
-            proven = self.prove(generation)
-        except LlmError as failure:
-            self._give_up(failure)
-            raise
-        self._generations.write(proven.generation)
-        self._end(journal.COMMITTED)
-        return proven
+            return self.prove(generation)
+
+        return self._again(generation, serve)
 
     def wake(self, generation: Generation) -> Proven:
         """Have a runtime that sleeps be ready again, with sane tokens."""
@@ -258,13 +249,22 @@ class Activation:
         except OSError as failure:
             self.notes.append(f"What older generations left could not be put away: {failure}.")
 
-    def _give_up(self, failure: LlmError) -> None:
-        """Nothing was written that would have to be undone; those that made room come back."""
+    def _again(self, generation: Generation, serve: t.Callable[[], Proven]) -> Proven:
+        """A transaction in which what is configured stays so, and only has to serve."""
+        self._begin(generation, generation, was_up=True)
         try:
-            self._others.start(self._stopped, self._patience.start)
-        except LlmError as second:
-            failure.details = {**failure.details, "notes": [*self.notes, second.what]}
-        self._end(journal.GIVEN_UP, why=failure.what)
+            proven = serve()
+        except LlmError as failure:
+            # Nothing was written that would have to be undone; those that made room come back.
+            try:
+                self._others.start(self._stopped, self._patience.start)
+            except LlmError as second:
+                failure.details = {**failure.details, "notes": [*self.notes, second.what]}
+            self._end(journal.GIVEN_UP, why=failure.what)
+            raise
+        self._generations.write(proven.generation)
+        self._end(journal.COMMITTED)
+        return proven
 
     # --- going back ---
 

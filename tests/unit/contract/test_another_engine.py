@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import typing as t
 from pathlib import Path
 
@@ -13,14 +12,9 @@ import requests
 from ansible_collections.llmops.fleet.plugins.module_utils._core.errors import LlmError
 from ansible_collections.llmops.fleet.plugins.module_utils._engines.ollama import Ollama
 from contract.runtimes import GOOD, HOSTS, OTHER, Host, InLlamaCpp, Resident, Run
+from ports import another_port
 
 from .test_runtimes import failure, files
-
-
-def another_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(params=sorted(set(HOSTS) - {"llama_cpp"}))

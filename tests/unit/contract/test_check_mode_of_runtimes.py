@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
 import subprocess
 import sys
 import typing as t
@@ -18,14 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
-from ansible_collections.llmops.fleet.plugins.module_utils._host.journal import Writing
 from contract.runtimes import GOOD, HOSTS, OTHER, WRONG, Host, InOllama, Run, SomebodyElses, until
+from killing import killed_at
 from liar import Liar, Truth
+from ports import another_port
 from reciter import sentence_of
-
-
-class KilledError(BaseException):
-    """The task ends here, as by kill -9: nothing is tidied up."""
 
 
 class Scene:
@@ -180,16 +176,8 @@ def interrupted_at(step: str, *, of: t.Callable[[Scene], None] = serving) -> t.C
 
     def interrupted(scene: Scene) -> None:
         of(scene)
-        note = Writing.note
-
-        def kill(self: Writing, begun: str, **details: t.Any) -> None:
-            note(self, begun, **details)
-            if begun == step:
-                raise KilledError
-
-        with pytest.MonkeyPatch.context() as patched, pytest.raises(KilledError):
-            patched.setattr(Writing, "note", kill)
-            scene.host.runtime(**{**(scene.host.first if of is absent else {}), "model": OTHER})
+        asked = scene.host.first if of is absent else {}
+        killed_at(step, lambda: scene.host.runtime(**{**asked, "model": OTHER}))
 
     interrupted.__name__ = f"{of.__name__}, then killed at {step}"
     return interrupted
@@ -277,16 +265,10 @@ class Scenes:
         if kind not in self._made:
             prefix = self._folder / kind / "host"
             shutil.copytree(self._engine, prefix / "opt/llm/engines/llama_cpp/1")
-            scene = Scene(HOSTS[kind](prefix, free_port(), run, self._stack), free_port())
+            scene = Scene(HOSTS[kind](prefix, another_port(), run, self._stack), another_port())
             self._stack.callback(scene.host.runtime, state="absent")
             self._made[kind] = scene
         return self._made[kind]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import typing as t
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import requests
 from contract.runtimes import GOOD, HOSTS, Host, InSomebodysOllama, Run, SomebodyElses, until
 from contract.test_runtimes import failure, host_of
+from ports import another_port
 from reciter import gguf, sentence_of
 
 EXTERNAL = sorted(kind for kind in HOSTS if HOSTS[kind].supervisor == "external")
@@ -23,9 +23,7 @@ class Beside:
 
     def __init__(self, host: Host) -> None:
         self.host = host
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            self.port = int(listener.getsockname()[1])
+        self.port = another_port()
         host.bring(
             tiny=host.file("tiny.gguf", gguf(sentence_of("tiny"), "tiny")),
             broken=host.file("broken.gguf", gguf(sentence_of("broken"), "broken", architecture="lxxxx")),

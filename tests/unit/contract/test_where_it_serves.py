@@ -4,39 +4,16 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import typing as t
 from pathlib import Path
 
 import psutil
 import pytest
-from ansible_collections.llmops.fleet.plugins.module_utils._host.journal import Writing
 from contract.runtimes import GOOD, OTHER, Host, InLlamaCpp, InSomebodysOllama, InVllm, Run
+from killing import killed_at
+from ports import another_port
 
 from .test_runtimes import failure
-
-
-class KilledError(BaseException):
-    """The task ends here, as by kill -9: nothing is tidied up."""
-
-
-def kill_at(step: str, run: t.Callable[[], t.Any]) -> None:
-    note = Writing.note
-
-    def kill(self: Writing, begun: str, **details: t.Any) -> None:
-        note(self, begun, **details)
-        if begun == step:
-            raise KilledError
-
-    with pytest.MonkeyPatch.context() as patched, pytest.raises(KilledError):
-        patched.setattr(Writing, "note", kill)
-        run()
-
-
-def another_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def ours(prefix: Path) -> list[psutil.Process]:
@@ -68,7 +45,7 @@ def llama(prefix: Path, run_module: Run, stack: contextlib.ExitStack) -> InLlama
 @pytest.mark.parametrize("step", ["restart", "prove"])
 def test_absent_ends_what_a_killed_switch_had_started(theirs: InSomebodysOllama, llama: InLlamaCpp, step: str) -> None:
     assert theirs.runtime(**theirs.first)["changed"]
-    kill_at(step, lambda: llama.runtime(**llama.first))
+    killed_at(step, lambda: llama.runtime(**llama.first))
     foreseen = theirs.runtime(state="absent", check=True)
     removed = theirs.runtime(state="absent")
     assert not failure(removed)
@@ -83,7 +60,7 @@ def test_absent_takes_back_what_a_killed_switch_gave_to_another_program(
     theirs: InSomebodysOllama, llama: InLlamaCpp, step: str
 ) -> None:
     assert llama.runtime(**llama.first)["changed"]
-    kill_at(step, lambda: theirs.runtime(**theirs.first))
+    killed_at(step, lambda: theirs.runtime(**theirs.first))
     removed = theirs.runtime(state="absent")
     assert not failure(removed)
     assert ours(llama.prefix) == []
@@ -94,7 +71,7 @@ def test_absent_takes_back_what_a_killed_switch_gave_to_another_program(
 @pytest.mark.parametrize("step", ["write", "load", "prove"])
 def test_absent_takes_back_both_models_of_a_switch_in_one_program(theirs: InSomebodysOllama, step: str) -> None:
     assert theirs.runtime(**theirs.first)["changed"]
-    kill_at(step, lambda: theirs.runtime(model="their-" + OTHER, served_names=["new"]))
+    killed_at(step, lambda: theirs.runtime(model="their-" + OTHER, served_names=["new"]))
     assert not failure(theirs.runtime(state="absent"))
     assert not theirs.called() & {*theirs.names, "new"}
     assert (theirs.has(GOOD), theirs.has(OTHER), theirs.loaded()) == (True, True, [])
@@ -103,7 +80,7 @@ def test_absent_takes_back_both_models_of_a_switch_in_one_program(theirs: InSome
 def test_absent_starts_again_what_had_made_room(theirs: InSomebodysOllama, llama: InLlamaCpp) -> None:
     beside = {"name": "beside", "port": another_port(), "served_names": ["beside"]}
     assert llama.runtime(**{**llama.first, **beside})["changed"]
-    kill_at("prove", lambda: llama.runtime(**llama.first, exclusive=True))
+    killed_at("prove", lambda: llama.runtime(**llama.first, exclusive=True))
     removed = llama.runtime(state="absent")
     assert not failure(removed)
     assert ("beside" in removed["notes"][0], llama.status()["name"]) == (True, "beside")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import typing as t
@@ -17,31 +16,10 @@ from ansible_collections.llmops.fleet.plugins.module_utils._engines.llama_cpp im
 from ansible_collections.llmops.fleet.plugins.module_utils._host import configuration
 from ansible_collections.llmops.fleet.plugins.module_utils._host.journal import Writing
 from ansible_collections.llmops.fleet.plugins.module_utils._work import activate
+from killing import killed_at
+from ports import another_port
 
 Run = t.Callable[..., dict[str, t.Any]]
-
-
-class Killed(BaseException):
-    """Nothing of ours catches it, as nothing catches SIGKILL."""
-
-
-def another_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def killed_at(step: str, call: t.Callable[[], object]) -> None:
-    note = Writing.note
-
-    def noted(self: Writing, begun: str, **details: t.Any) -> None:
-        note(self, begun, **details)
-        if begun == step:
-            raise Killed
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(Writing, "note", noted)
-        call()
 
 
 @pytest.fixture

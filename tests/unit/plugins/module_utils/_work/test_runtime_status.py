@@ -10,8 +10,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.llmops.fleet.plugins.module_utils._host.journal import Writing
 from ansible_collections.llmops.fleet.plugins.module_utils._work import runtime_status
+from killing import killed_at
 from liar import Liar, Truth
 from reciter import sentence_of
 from stand_in import Connection, DroppedError
@@ -19,10 +19,6 @@ from stand_in import Connection, DroppedError
 Run = t.Callable[..., dict[str, t.Any]]
 NAMES = ("one", "two", "three", "four", "five")
 HEALTH, MODELS = "/health", "/v1/models"
-
-
-class KilledError(BaseException):
-    """The task ends here, as by kill -9."""
 
 
 class Held(Liar):
@@ -66,16 +62,7 @@ class Host:
 
     def kill_at(self, step: str, name: str) -> None:
         """A task that was to activate it for the first time was killed when it began this step."""
-        note = Writing.note
-
-        def kill(writing: Writing, begun: str, **details: t.Any) -> None:
-            note(writing, begun, **details)
-            if begun == step:
-                raise KilledError
-
-        with pytest.MonkeyPatch.context() as patched, pytest.raises(KilledError):
-            patched.setattr(Writing, "note", kill)
-            self.serve(name)
+        killed_at(step, lambda: self.serve(name))
 
     def status(self) -> dict[str, dict[str, t.Any]]:
         found = self._run("llm_runtime_info", prefix=str(self._prefix))["runtimes"]
